@@ -1,0 +1,1 @@
+"""Sinks: where the writer's chunks go. ``local`` appends lines to the run folder."""
