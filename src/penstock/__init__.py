@@ -1,7 +1,9 @@
 """penstock: experiment tracking at memory speed that loses nothing. This is the doorway; see ``Session``."""
 
-from penstock._journal import CORE as core
+from penstock._engine.recover import recover_folder as recover
+from penstock._journal import core
 from penstock.config import Config, load_config
+from penstock.decorator import with_session
 from penstock.errors import (
     ChecksumError,
     ClosedError,
@@ -18,7 +20,7 @@ from penstock.errors import (
     WriteProtectedError,
 )
 from penstock.records import Receipt, SessionStats, Status
-from penstock.session import Session, recover, with_session
+from penstock.session import Session
 from penstock.track import Track
 
 __version__ = "0.1.0"

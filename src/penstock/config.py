@@ -137,7 +137,7 @@ def load_config(**overrides: object) -> Config:
     return Config(**values, origins=tuple(origins.items()))
 
 
-# -- the four layers ----------------------------------------------------------------------------------------------
+# -- the four layers ---------------------------------------------------------------------------------------------
 def _arguments(overrides: Mapping[str, object]) -> Layer:
     for name, value in overrides.items():
         if name not in SETTINGS:
@@ -189,7 +189,7 @@ def _file_layer(table: object, origin: str, folder: str) -> Layer:
         yield name, _checked(SETTINGS[name], value, origin, folder), origin
 
 
-# -- files --------------------------------------------------------------------------------------------------------
+# -- files -------------------------------------------------------------------------------------------------------
 def _folders_upward() -> Iterator[str]:
     """The working directory and its parents; the home folder is the last, its parent belongs to everybody."""
     try:
@@ -234,7 +234,7 @@ def _read_toml(path: str, mentions: bytes = b"") -> dict[str, Any] | None:
     return table
 
 
-# -- one value ----------------------------------------------------------------------------------------------------
+# -- one value ---------------------------------------------------------------------------------------------------
 def _parsed(setting: Setting, text: str) -> object:
     """The value that a text of the environment stands for; the text itself when it stands for none."""
     if setting.kind == "switch":
@@ -288,7 +288,7 @@ def _wanted(setting: Setting) -> str:
     }.get(setting.kind, "")
 
 
-# -- names that are not ours --------------------------------------------------------------------------------------
+# -- names that are not ours -------------------------------------------------------------------------------------
 def _similar(name: str) -> str | None:
     import difflib
 

@@ -19,7 +19,8 @@ import msgspec
 
 from penstock._codec.times import iso, now_ns
 from penstock._codec.values import from_stored, plain, text, to_stored, type_name_of
-from penstock._store.fileblobs import check_source, copy_in, make_folders, sweep
+from penstock._store.documents import sweep_temporaries
+from penstock._store.fileblobs import check_source, copy_in, make_folders
 from penstock._store.filerecords import FileRecords, as_path, check_path, lies_under, new_id
 from penstock._store.fileshelf import change, enter, take_out
 from penstock._store.gate import Gate
@@ -83,7 +84,7 @@ class FilesBuilder:
         record["contentType"] = _content_type(source.name)
         FileRecords(self._folder).check_free(record["path"], record["filename"])  # before copying gigabytes
         make_folders(self._folder.files)
-        sweep(self._folder.files)
+        sweep_temporaries(self._folder.files)
         copied = copy_in(source, self._folder.files)
         try:
             return _returned(enter(self._folder, record, copied))

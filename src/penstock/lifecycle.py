@@ -1,17 +1,15 @@
 """session.json: what a run is called and how it stands, from its first opening to its last ending.
 
 Runs on the thread that opens, updates or closes the session; every change is read-change-replace under the run's
-documents lock, so several processes of one run can do it. A disk that refuses is warned about and does not stop training; a
-corrupt document stops ``open``, before anything is written.
-Rules of the status: opening sets RUNNING; an error sets ERROR at once; DONE is set by the last writer that closes, and never
-over an ERROR. This module must not know engines, journals or tracks.
-"""
+documents lock, so several processes of one run can do it. A disk that refuses is warned about and does not stop
+training; a corrupt document stops ``open``, before anything is written. Rules of the status: opening sets RUNNING; an
+error sets ERROR at once; DONE is set by the last writer that closes, and never over an ERROR. This module must not
+know engines, journals or tracks."""
 
 from __future__ import annotations
 
 import errno
 import sys
-import traceback
 from typing import Any, Final, NamedTuple
 
 from penstock._codec.times import iso, now_ns
@@ -42,7 +40,8 @@ class Identity(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """How a session ended: ``reason`` is "closed", "exit", "exception" or "aborted"; ``code`` the exit code where known."""
+    """How a session ended: ``reason`` is "closed", "exit", "exception" or "aborted"; ``code`` the exit code where
+    known."""
 
     status: Status
     reason: str
@@ -63,8 +62,8 @@ class Ending(NamedTuple):
 
     @classmethod
     def of_exit(cls) -> Ending:
-        """The ending of a session that was still open at interpreter exit. An uncaught exception of the main thread is known
-        there; the code of a bare sys.exit() is not."""
+        """The ending of a session that was still open at interpreter exit. An uncaught exception of the main thread
+        is known there; the code of a bare sys.exit() is not."""
         error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
         if isinstance(error, BaseException) and not hasattr(sys, "ps1"):  # in a shell it is about some earlier line
             return cls.of_error(error)._replace(code=130 if isinstance(error, KeyboardInterrupt) else 1)
@@ -72,6 +71,8 @@ class Ending(NamedTuple):
 
 
 def _told(error: BaseException) -> dict[str, str]:
+    import traceback
+
     lines = "".join(traceback.format_exception(error))[-_TRACEBACK_CHARACTERS:]
     told = {"type": type(error).__qualname__, "message": str(error), "traceback": lines}
     return {key: value.encode("utf-8", "replace").decode() for key, value in told.items()}
@@ -88,8 +89,11 @@ class SessionDocument:
         """What is known about the run: as stored, if it has been read, else as given."""
         if self._seen is None:
             return given
-        stored = {key: self._seen.get(key) for key in ("description", "tags", "folder", "metadata", "write_protected")}
-        return given._replace(**stored)
+        seen = self._seen
+        return given._replace(
+            description=seen.get("description"), tags=seen.get("tags"), folder=seen.get("folder"),
+            metadata=seen.get("metadata"), write_protected=seen.get("write_protected"),
+        )  # fmt: skip
 
     def status(self) -> Status:
         """The stored status; PENDING when there is none (or none that is known)."""
@@ -104,14 +108,13 @@ class SessionDocument:
         except ValueError:
             return Status.PENDING
 
-    # -- open ------------------------------------------------------------------------------------------------------
+    # -- open -----------------------------------------------------------------------------------------------------
 
     def begin(self, given: Identity, config: Config) -> bool:
         """Make the run's folder and look at what is stored there; returns whether the run is write-protected.
 
-        Raises NameRefusedError for a clash of names, DocumentError for a corrupt session.json, and OSError when the place can
-        never hold a run (a file is in the way); a full or read-only disk is only warned about.
-        """
+        Raises NameRefusedError for a clash of names, DocumentError for a corrupt session.json, and OSError when the
+        place can never hold a run (a file is in the way); a full or read-only disk is only warned about."""
         self._refuse_clash(given)
         try:
             self._run.path.mkdir(parents=True, exist_ok=True)
@@ -135,8 +138,10 @@ class SessionDocument:
             clash = find_clash(parent, part) if parent.is_dir() else None
             if clash is not None:
                 raise NameRefusedError(
-                    "session", part, f"{parent} holds {clash!r}, which differs only in case or Unicode form: on another "
-                    "machine both would be one folder. Use that name or a different one",
+                    "session",
+                    part,
+                    f"{parent} holds {clash!r}, which differs only in case or Unicode form: on another machine both "
+                    "would be one folder. Use that name or a different one",
                 )  # fmt: skip
             parent = parent / part
 
@@ -165,10 +170,11 @@ class SessionDocument:
 
         self._replace(change)
 
-    # -- while open, and at the end ----------------------------------------------------------------------------------
+    # -- while open, and at the end -------------------------------------------------------------------------------
 
     def update(self, given: Identity) -> None:
-        """Store what was given. Raises OSError and DocumentError: the user asked for this, it must not fail in silence."""
+        """Store what was given. Raises OSError and DocumentError: the user asked for this, it must not fail in
+        silence."""
         with FileLock(self._run.documents_lock):
             self._seen = self._changed(read_document(self._run.session) or {}, given, None)
             replace_document(self._run.session, self._seen)

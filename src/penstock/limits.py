@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-# -- ring and journal --------------------------------------------------------------------------------------------
+# -- ring and journal ---------------------------------------------------------------------------------------------
 RING_BYTES: Final = 8 << 20  # 131,072 two-field points: over a second of a hot loop at 100,000 points/s
 RING_MIN_BYTES: Final = 64 << 10  # below this a single large record would not leave room for others
 RING_MAX_BYTES: Final = 1 << 30  # offsets in a record are 32 bit; a GiB is already hours of work for recovery
@@ -17,7 +17,7 @@ DEFINITIONS_BYTES: Final = 64 << 10  # about 1,000 track names; the region grows
 LANE_FIELDS: Final = 16  # 4-bit type codes of one 64-bit word; wider points take the general lane
 WAKE_SHARE: Final = 4  # the producer wakes the writer each time another 1/4 of the ring has filled
 
-# -- writer ------------------------------------------------------------------------------------------------------
+# -- writer -------------------------------------------------------------------------------------------------------
 FLUSH_INTERVAL_S: Final = 0.3  # an idle session wakes 3.3 times a second (promise: at most 4)
 SYNC_INTERVAL_S: Final = 0.6  # with the flush interval: a point is fsynced at most 0.9 s after its append
 QUANTUM_BYTES: Final = 16 << 10  # 256 two-field points: about 200 us of the GIL before the writer gives way
@@ -25,11 +25,12 @@ CHUNK_BYTES: Final = 256 << 10  # a track's encoded lines are handed to the disk
 PENDING_BYTES: Final = 8 << 20  # encoded lines that may wait in memory over all tracks of a session
 OPEN_LINE_FILES: Final = 128  # line files that a session keeps open; a soft limit of 1,024 is common
 STALL_RETRY_S: Final = 0.5  # pause after the disk refused a write; resumes well within 5 s of space
-FULL_POLL_S: Final = 0.001  # a blocked producer looks for room this often: far under 1 % of a core
+FULL_LOOK_S: Final = 0.1  # a blocked producer is woken when there is room; it also looks by itself this often
+ASYNC_LOOK_S: Final = 0.002  # an async caller looks for room this often: it cannot block on a lock
 WARNING_INTERVAL_S: Final = 60.0  # the library's own log says the same thing at most once a minute
 HEARTBEAT_S: Final = 1.0  # how often a live writer stamps its journal's header
 
-# -- exit --------------------------------------------------------------------------------------------------------
+# -- exit ---------------------------------------------------------------------------------------------------------
 EXIT_TIMEOUT_S: Final = 10.0  # a normal exit never waits longer; the rest is safe in the journal
 FLUSH_TIMEOUT_S: Final = 60.0  # an explicit flush without a time limit
 
@@ -41,7 +42,7 @@ DEPTH: Final = 32  # nesting of lists and dicts in one value; deeper is a mistak
 INT_MIN: Final = -(2**63)
 INT_MAX: Final = 2**63 - 1
 
-# -- files and documents --------------------------------------------------------------------------------------------
+# -- files and documents ------------------------------------------------------------------------------------------
 FILE_BYTES: Final = 5 << 30  # largest single upload, as Dreamlake had it
 COPY_BYTES: Final = 1 << 20  # block size of streamed copies and checksums
 TAIL_BYTES: Final = 64 << 10  # block size when the end of a line file is searched

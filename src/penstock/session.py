@@ -1,11 +1,10 @@
 """A session: the run that a script holds. Open it, log into it, close it; reopening the name continues it.
 
-Threads: every method may be called from any thread; open and close take a lock, logging does not. Async twins (``a...``)
-run the same code on a worker thread or await room, on asyncio and trio alike.
-Life: constructed (nothing on disk) -> open -> closed -> open again. A process that ends, by whatever means, without
-closing loses nothing: what it left is taken up by the next session of that name.
-This module puts the rooms together; it must not know bytes of the journal, lines, or the writer's thread.
-"""
+Threads: every method may be called from any thread; open and close take a lock, logging does not. Async twins
+(``a...``) run the same code on a worker thread or await room, on asyncio and trio alike. Life: constructed (nothing
+on disk) -> open -> closed -> open again. A process that ends, by whatever means, without closing loses nothing: what
+it left is taken up by the next session of that name. This module puts the rooms together; it must not know bytes of
+the journal, lines, or the writer's thread."""
 
 from __future__ import annotations
 
@@ -14,15 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
-from penstock import _journal
+from penstock import _journal, limits
 from penstock._codec.values import plain, text
 from penstock._engine.engine import LOG, Engine
 from penstock._engine.intake import CLOSED
 from penstock._engine.places import journal_folder
 from penstock._engine.recover import recover as _recover
 from penstock._engine.trackdocs import Facts, TrackDocuments
+from penstock._store.documents import sweep_temporaries
 from penstock._store.layout import RunFolder
 from penstock._store.names import check_name
 from penstock.config import SETTINGS, Config, load_config
@@ -43,14 +43,15 @@ class Session:
     """One run of an experiment, stored under ``<local_path>/<workspace>/<name>/``.
 
     ``name`` and ``workspace`` may nest with "/". ``local_path`` is the root folder; without it the configured root
-    (``./penstock_runs``). ``description``, ``tags``, ``folder`` (a label, no directory) and ``metadata`` are stored; when a name is
-    reopened, those that are given replace the stored ones (``tags=[]`` clears). ``write_protected=True`` refuses every
-    kind of write, now and when the run is reopened, until somebody opens it with ``write_protected=False``.
-    ``mode="disabled"`` accepts every call and stores nothing. Further keywords are settings (docs/configuration.md), for example
-    ``on_full="drop"`` or ``ring_bytes=32 << 20``; ``config`` takes a whole Config instead.
+    (``./penstock_runs``). ``description``, ``tags``, ``folder`` (a label, no directory) and ``metadata`` are stored;
+    when a name is reopened, those that are given replace the stored ones (``tags=[]`` clears).
+    ``write_protected=True`` refuses every kind of write, now and when the run is reopened, until somebody opens it
+    with ``write_protected=False``. ``mode="disabled"`` accepts every call and stores nothing. Further keywords are
+    settings (docs/configuration.md), for example ``on_full="drop"`` or ``ring_bytes=32 << 20``; ``config`` takes a
+    whole Config instead.
 
-    Raises NameRefusedError for a name that breaks a rule, ConfigError for a bad setting. Nothing is created before ``open``.
-    """
+    Raises NameRefusedError for a name that breaks a rule, ConfigError for a bad setting. Nothing is created before
+    ``open``."""
 
     def __init__(
         self, name: str, workspace: str | None = None, *, description: str | None = None,
@@ -99,7 +100,7 @@ class Session:
             f"Session(name={self.name!r}, workspace={self.workspace!r}, ...): both may log into the run at once"
         )
 
-    # -- what is stored about the run --------------------------------------------------------------------------------
+    # -- what is stored about the run -----------------------------------------------------------------------------
 
     @property
     def description(self) -> str | None:
@@ -133,14 +134,16 @@ class Session:
 
     @property
     def durability(self) -> str:
-        """How safe an appended point is at once: "journal" survives the process, "memory" does not, "disabled" is nothing."""
+        """How safe an appended point is at once: "journal" survives the process, "memory" does not, "disabled" is
+        nothing."""
         if self.mode == "disabled":
             return "disabled"
         return self._engine.durability if self._engine is not None else "journal"
 
     def update(self, *, description: str | None = None, tags: Sequence[str] | None = None, folder: str | None = None,
                metadata: Mapping[str, Any] | None = None) -> None:  # fmt: skip
-        """Change what is stored about the run; what is not given stays. Raises ClosedError, WriteProtectedError, OSError."""
+        """Change what is stored about the run; what is not given stays. Raises ClosedError, WriteProtectedError,
+        OSError."""
         self.check_writable()
         given = Identity(
             self.name, self.workspace, None if description is None else text("session", "description", description),
@@ -151,21 +154,21 @@ class Session:
         if self.mode != "disabled":
             self._document.update(given)
 
-    # -- life ----------------------------------------------------------------------------------------------------------
+    # -- life -----------------------------------------------------------------------------------------------------
 
-    def open(self) -> Session:
+    def open(self) -> Self:
         """Open the run, creating or continuing it; returns the session. Opening an open session does nothing.
 
-        Recovers what a dead writer of the run left. Raises NameRefusedError when another run's name differs only in case or
-        Unicode form, DocumentError when session.json is corrupt. A folder that cannot be written is no error: a warning says
-        so and points wait in memory.
-        """
+        Recovers what a dead writer of the run left. Raises NameRefusedError when another run's name differs only in
+        case or Unicode form, DocumentError when session.json is corrupt. A folder that cannot be written is no error:
+        a warning says so and points wait in memory."""
         with self._life:
             if self._open:
                 return self
             if self.mode != "disabled":
                 self._protected = self._document.begin(self._given, self.config)
                 if not self._protected:
+                    sweep_temporaries(self._run.path)
                     self._engine = Engine(self._run, self.config, self)
                     report = self._engine.report
                     self._document.running(self._given, self.config, report.points + report.logs)
@@ -208,13 +211,15 @@ class Session:
         """In a forked child: no thread of the parent is here to release a lock."""
         self._life = threading.RLock()
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         return self.open()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._close(Ending.of_error(error), self.config.flush_timeout_s)
 
-    async def aopen(self) -> Session:
+    async def aopen(self) -> Self:
         """As ``open``, on a worker thread."""
         return await _in_thread(self.open)
 
@@ -222,7 +227,7 @@ class Session:
         """As ``close``, on a worker thread."""
         await _in_thread(self.close)
 
-    async def __aenter__(self) -> Session:
+    async def __aenter__(self) -> Self:
         return await self.aopen()
 
     async def __aexit__(
@@ -245,15 +250,14 @@ class Session:
         if self._protected:
             raise WriteProtectedError
 
-    # -- tracks ----------------------------------------------------------------------------------------------------
+    # -- tracks ---------------------------------------------------------------------------------------------------
 
     def track(self, name: str | None = None, description: str | None = None, tags: Sequence[str] | None = None,
               metadata: Mapping[str, Any] | None = None) -> Track:  # fmt: skip
         """The handle of a track ("/" nests), the same object each time. Nothing is stored before the first append.
 
-        ``description``, ``tags`` and ``metadata`` are stored in the track's metadata.json. Without a name the handle can only
-        ``list_all``. Raises ClosedError and NameRefusedError.
-        """
+        ``description``, ``tags`` and ``metadata`` are stored in the track's metadata.json. Without a name the handle
+        can only ``list_all``. Raises ClosedError and NameRefusedError."""
         handle = self._tracks.get(name)
         if handle is None:
             self.check_open()
@@ -280,7 +284,9 @@ class Session:
         self.check_writable()
         engine = self._engine
         if engine is None or self._tracks.get(track.name) is not track:
-            raise ClosedError(f"this handle of track {track.name!r} is from before the session was closed; call session.track again")
+            raise ClosedError(
+                f"this handle of track {track.name!r} is from before the session was closed; call session.track again"
+            )
         return engine
 
     def _readable(self) -> tuple[RunFolder, Path]:
@@ -298,32 +304,36 @@ class Session:
         engine = self._engine
         while engine is not None and not engine.intake.has_room(engine.intake.ring.record_max // 8):
             engine.wake()
-            await anyio.sleep(_ASYNC_PAUSE_S)
+            await anyio.sleep(limits.ASYNC_LOOK_S)
 
-    # -- logs ------------------------------------------------------------------------------------------------------------
+    # -- logs
 
     def log(self, message: str | Mapping[str, Any] | None = None, level: str | None = None,
             metadata: Mapping[str, Any] | None = None, **extra: Any) -> LogBuilder | None:  # fmt: skip
         """Store a text line; or, given a mapping, one point per key; or, given nothing, return the fluent builder.
 
-        ``log("done", level="info", epoch=1)`` stores a line whose metadata is ``metadata`` joined with the further keywords
-        (these win). Levels: info, warn (or warning), error, debug, fatal, in any case. ``log({"loss": 0.3}, step=10)`` appends
-        ``value=0.3, step=10`` to track "loss"; nested mappings nest with "/". ``log(metadata={...}).info("text")`` is the fluent
-        way. Raises ClosedError, WriteProtectedError, ValueError for an unknown level, and as ``Track.append``.
-        """
+        ``log("done", level="info", epoch=1)`` stores a line whose metadata is ``metadata`` joined with the further
+        keywords (these win). Levels: info, warn (or warning), error, debug, fatal, in any case. ``log({"loss": 0.3},
+        step=10)`` appends ``value=0.3, step=10`` to track "loss"; nested mappings nest with "/".
+        ``log(metadata={...}).info("text")`` is the fluent way. Raises ClosedError, WriteProtectedError, ValueError
+        for an unknown level, and as ``Track.append``."""
         self.check_writable()
         if message is None:
             return LogBuilder(self._put_line, metadata, extra)
         if isinstance(message, Mapping):
             if level is not None or metadata is not None:
-                raise TypeError("log(mapping) appends points, which have no level and no metadata; log a text line for these")
+                raise TypeError(
+                    "log(mapping) appends points, which have no level and no metadata; log a text line for these"
+                )
             self._put_points(message, extra)
         else:
             self._put_line(*check_line(message, level, metadata, extra))
         return None
 
-    async def alog(self, message: str | Mapping[str, Any], level: str | None = None,
-                   metadata: Mapping[str, Any] | None = None, *, wait: FlushLevel | None = None, **extra: Any) -> None:  # fmt: skip
+    async def alog(
+        self, message: str | Mapping[str, Any], level: str | None = None, metadata: Mapping[str, Any] | None = None, *,
+        wait: FlushLevel | None = None, **extra: Any,
+    ) -> None:  # fmt: skip
         """As ``log``, awaiting room in a full ring; with ``wait`` also until that durability level is reached.
 
         Raises as ``log``, and TimeoutError when ``wait`` took longer than ``flush_timeout_s``.
@@ -355,7 +365,7 @@ class Session:
             lane, _intake = track._ready()
             intake.put_point(lane, shape, converted)
 
-    # -- parameters and files ------------------------------------------------------------------------------------------
+    # -- parameters and files -------------------------------------------------------------------------------------
 
     def parameters(self) -> ParametersBuilder:
         """The run's parameters: ``set(lr=..., model={...})`` and ``get()``. Raises ClosedError."""
@@ -367,15 +377,14 @@ class Session:
         self.check_open()
         return FilesBuilder(None if self.mode == "disabled" else self._run, self, f"{self.workspace}/{self.name}")
 
-    # -- durability ------------------------------------------------------------------------------------------------------
+    # -- durability
 
     def flush(self, level: FlushLevel = "disk", timeout: float | None = None) -> Receipt:
         """Wait until everything appended before the call has reached ``level``; returns the books.
 
-        "journal": survives this process (at once). "disk": in the line files and fsynced. "server": raises ValueError here, the
-        run has none. ``timeout`` is in seconds (default: the setting flush_timeout_s); when it passes, or the disk refuses,
-        ``receipt.reached`` is False and nothing is lost. Raises ClosedError.
-        """
+        "journal": survives this process (at once). "disk": in the line files and fsynced. "server": raises ValueError
+        here, the run has none. ``timeout`` is in seconds (default: the setting flush_timeout_s); when it passes, or
+        the disk refuses, ``receipt.reached`` is False and nothing is lost. Raises ClosedError."""
         self.check_open()
         if level not in ("journal", "disk", "server"):
             raise ValueError(f"unknown durability level {level!r}; one of 'journal', 'disk', 'server'")
@@ -400,67 +409,14 @@ class Session:
         self.check_open()
         engine = self._engine
         if engine is None:
-            return SessionStats(_journal.CORE, "disabled", "", 0, 0, 0, 0, 0, {}, 0, 0, 0, 0, None)
+            return SessionStats(_journal.core, "disabled", "", 0, 0, 0, 0, 0, {}, 0, 0, 0, 0, None)
         books = engine.books("journal", reached=True)
         writer, ring = engine.writer, engine.intake.ring
         error = writer.failed or writer.stall
         return SessionStats(
-            _journal.CORE, engine.durability, engine.writer_id, *books[2:], ring.capacity, ring.used(),
+            _journal.core, engine.durability, engine.writer_id, *books[2:], ring.capacity, ring.used(),
             sum(1 for name in list(engine.intake.lanes) if name), writer.sink.open_files, str(error) if error else None,
         )  # fmt: skip
-
-
-_ASYNC_PAUSE_S: Final = 0.001  # an async caller looks for room this often, as a blocked thread does
-
-
-def with_session(name: str, workspace: str | None = None, **session_kwargs: Any) -> Callable[[Callable[..., _T]], Callable[..., _T]]:
-    """A decorator: each call of the function runs in a new, open Session, passed as the keyword ``session``.
-
-    Works for functions and coroutine functions; a function without a parameter ``session`` is called without it. The
-    result is returned, an exception closes the session with status ERROR and passes through.
-    """
-    import functools
-    import inspect
-
-    def decorate(function: Callable[..., _T]) -> Callable[..., _T]:
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"with_session cannot wrap the generator {function.__qualname__}: use `with Session(...)` inside it")
-        parameters = inspect.signature(function).parameters
-        wanted = "session" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-
-        def arguments(kwargs: dict[str, Any], session: Session) -> dict[str, Any]:
-            return {**kwargs, "session": session} if wanted else kwargs
-
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def call_async(*args: Any, **kwargs: Any) -> Any:
-                async with Session(name, workspace, **session_kwargs) as session:
-                    return await function(*args, **arguments(kwargs, session))
-
-            return call_async  # type: ignore[return-value]
-
-        @functools.wraps(function)
-        def call(*args: Any, **kwargs: Any) -> _T:
-            with Session(name, workspace, **session_kwargs) as session:
-                return function(*args, **arguments(kwargs, session))
-
-        return call
-
-    return decorate
-
-
-def recover(run_folder: str | Path, *, journal_dir: str | Path | None = None) -> Any:
-    """Write the points that dead processes left in the journals of a run into its line files.
-
-    Returns a Report (recovered, live, points, logs, known, unreadable, refused). May be called at any time, by anybody, and
-    again: journals of living writers are left alone, points that are there are recognised. Raises FileNotFoundError when
-    the folder does not exist.
-    """
-    folder = RunFolder(Path(run_folder).absolute())
-    if not folder.path.is_dir():
-        raise FileNotFoundError(f"{folder.path} is no run folder: there is no such folder")
-    return _recover(folder, journal_folder(folder, None if journal_dir is None else Path(journal_dir)))
 
 
 def _listed(tags: Sequence[str]) -> Sequence[str]:

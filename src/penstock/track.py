@@ -1,10 +1,9 @@
 """A track: one named series of a session, and the handle that training loops append to.
 
 Threads: any thread may append to one handle, also in signal handlers; reading flushes first, on the caller's thread.
-``Track.append`` is the general way (it converts and checks); after its first use the handle carries a compiled
-append for the same field names and types, which takes everything else back here. This module must not know files, rings'
-bytes, or how points travel.
-"""
+``Track.append`` is the general way (it converts and checks); after its first use the handle carries a compiled append
+for the same field names and types, which takes everything else back here. This module must not know files, rings'
+bytes, or how points travel."""
 
 from __future__ import annotations
 
@@ -36,16 +35,15 @@ class Track:
     def __repr__(self) -> str:
         return f"<Track {self.name!r} of {self._session!r}>"
 
-    # -- appending ---------------------------------------------------------------------------------------------------
+    # -- appending ------------------------------------------------------------------------------------------------
 
     def append(self, value: FieldValue = MISSING, /, **fields: FieldValue) -> None:
-        """Append one point: any fields, each a float, int (64 bit), bool, None, str, a numpy or torch scalar, or lists and
-        dicts of these. ``append(0.5, step=1)`` is ``append(value=0.5, step=1)``.
+        """Append one point: any fields, each a float, int (64 bit), bool, None, str, a numpy or torch scalar, or
+        lists and dicts of these. ``append(0.5, step=1)`` is ``append(value=0.5, step=1)``.
 
-        When it returns, the point survives any death of the process. Raises FieldTypeError or FieldValueError (nothing is
-        stored then), ClosedError after close, WriteProtectedError, and RingFullError only with on_full="raise". Never
-        raises because of the disk or the network.
-        """
+        When it returns, the point survives any death of the process. Raises FieldTypeError or FieldValueError
+        (nothing is stored then), ClosedError after close, WriteProtectedError, and RingFullError only with
+        on_full="raise". Never raises because of the disk or the network."""
         if value is not MISSING:
             if "value" in fields:
                 raise TypeError(f"{self._where}: value was given twice, once by position and once by name")
@@ -73,7 +71,9 @@ class Track:
     def _ready(self) -> tuple[Lane, Intake]:
         """The lane and the intake of the open session. Raises ClosedError and WriteProtectedError."""
         if not self.name:
-            raise TypeError("track() without a name can only list_all(); name the track to append: session.track('loss')")
+            raise TypeError(
+                "track() without a name can only list_all(); name the track to append: session.track('loss')"
+            )
         engine = self._session._engine_for(self)
         lane = self._lane
         if lane is None:
@@ -83,9 +83,8 @@ class Track:
     def extend(self, points: Iterable[Mapping[str, FieldValue]]) -> int:
         """Append many points, each a mapping of fields; all are checked before the first is stored.
 
-        Returns how many were stored (all, unless a full ring dropped some). Raises as ``append`` does, and ValueError for an
-        empty batch.
-        """
+        Returns how many were stored (all, unless a full ring dropped some). Raises as ``append`` does, and ValueError
+        for an empty batch."""
         lane, intake = self._ready()
         converted = [intake.convert(f"{self._where}, point {place}", _fields(self._where, point))
                      for place, point in enumerate(points)]  # fmt: skip
@@ -127,10 +126,11 @@ class Track:
         await self._session._await_room()
         return self.extend(points)
 
-    # -- reading -------------------------------------------------------------------------------------------------------
+    # -- reading --------------------------------------------------------------------------------------------------
 
     def read(self, start_index: int = 0, limit: int = limits.READ_POINTS) -> TrackPage:
-        """A page of the series, in order of time over all writers: at most ``limit`` points from place ``start_index`` on.
+        """A page of the series, in order of time over all writers: at most ``limit`` points from place
+        ``start_index`` on.
 
         Sees every point appended before the call, by this process or another. A missing track is an empty page.
         """
@@ -138,7 +138,8 @@ class Track:
         return points.page(folder, self.name, journals, start_index, limit)
 
     def stats(self) -> TrackSummary:
-        """Counts, times and description of the track. Raises NotStoredError (a FileNotFoundError) when it has no points."""
+        """Counts, times and description of the track. Raises NotStoredError (a FileNotFoundError) when it has no
+        points."""
         folder, journals = self._session._readable()
         return points.summary(folder, self.name, journals)
 
@@ -153,24 +154,24 @@ class NullTrack(Track):
     def append(self, value: FieldValue = MISSING, /, **fields: FieldValue) -> None:
         """Accept the point and forget it."""
 
-    def extend(self, points: Iterable[Mapping[str, FieldValue]]) -> int:
+    def extend(self, points: Iterable[Mapping[str, FieldValue]]) -> int:  # noqa: ARG002
         """Accept the points and forget them."""
         return 0
 
     append_batch = extend
 
-    def append_columns(self, **columns: Sequence[FieldValue] | Any) -> int:
+    def append_columns(self, **columns: Sequence[FieldValue] | Any) -> int:  # noqa: ARG002
         """Accept the columns and forget them."""
         return 0
 
     async def aappend(self, value: FieldValue = MISSING, /, **fields: FieldValue) -> None:
         """Accept the point and forget it."""
 
-    async def aextend(self, points: Iterable[Mapping[str, FieldValue]]) -> int:
+    async def aextend(self, points: Iterable[Mapping[str, FieldValue]]) -> int:  # noqa: ARG002
         """Accept the points and forget them."""
         return 0
 
-    def read(self, start_index: int = 0, limit: int = limits.READ_POINTS) -> TrackPage:
+    def read(self, start_index: int = 0, limit: int = limits.READ_POINTS) -> TrackPage:  # noqa: ARG002
         """An empty page."""
         return {"data": [], "startIndex": start_index, "endIndex": start_index - 1, "total": 0, "hasMore": False}
 
@@ -198,4 +199,3 @@ def _column(where: str, name: str, column: Any) -> Sequence[Any]:
         return list(column)
     except TypeError:
         raise FieldTypeError(where, name, type(column).__name__, "; a column is an array, a list or a tuple") from None
-

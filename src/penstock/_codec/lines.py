@@ -126,7 +126,8 @@ def parse_log(line: bytes) -> LogLine | None:
 
 
 def parse_place(key: str, line: bytes) -> int | None:
-    """The index (``key`` "index") or sequence number (``key`` "sequenceNumber") of a line, or None when it is no line."""
+    """The index (``key`` "index") or sequence number (``key`` "sequenceNumber") of a line, or None when it is no
+    line."""
     if key == POINT_KEY:
         place = _tolerant(_index_decoder.decode, line)
         return None if place is None else place.index

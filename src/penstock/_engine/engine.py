@@ -1,8 +1,8 @@
 """The engine of one open session in one process: its journal, intake, sink and writer, from open to close.
 
 Threads
-    Opened and closed by a user's thread; ``tend`` and ``fail`` run on the host's thread; ``revive`` on the first thread that
-    appends in a forked child. What producers share with the writer is in ``intake`` and ``ring``.
+    Opened and closed by a user's thread; ``tend`` and ``fail`` run on the host's thread; ``revive`` on the first
+    thread that appends in a forked child. What producers share with the writer is in ``intake`` and ``ring``.
 Ordering
     open: recover what dead writers left, then take the run's plain line files (or a suffix of our own), then a journal.
     close: refuse appends, drain, write, fsync, and only then remove the journal.
@@ -22,7 +22,7 @@ from penstock import limits
 from penstock._codec.lines import LOG_KEY, POINT_KEY
 from penstock._codec.times import now_ns
 from penstock._engine import exits
-from penstock._engine.host import forget_host, host
+from penstock._engine.host import forget_host, host, preload
 from penstock._engine.intake import LOG, Intake
 from penstock._engine.places import journal_folder
 from penstock._engine.recover import Report, recover
@@ -60,7 +60,6 @@ class Engine:
         self.folder: Final = folder
         self._keeper: Final = keeper
         self.config: Final = config
-        self.interval_s: Final = config.flush_interval_s
         self.pid = os.getpid()
         self.report = Report()
         self._lock = FileLock(folder.writer_lock)
@@ -70,13 +69,14 @@ class Engine:
         self.writer = self._make_writer()
         self._hosted = False
         self._retired: list[tuple[JournalFile, Position]] = []
+        preload()
         self._inherited: Exported | None = None
         self._beaten_s = 0.0
         self._journal_retry_s = 0.0
         self._log_woken_s = 0.0
         exits.watch(self)
 
-    # -- opening -----------------------------------------------------------------------------------------------------
+    # -- opening --------------------------------------------------------------------------------------------------
 
     def _own(self) -> bool:
         """Recover what is left, and say whether the plain line files are ours to write."""
@@ -107,8 +107,9 @@ class Engine:
             return JournalFile.create(journal_folder(self.folder, self.config.journal_dir), header, definitions_bytes)
         except OSError as error:
             notices.warn(
-                "journal", f"{self.folder.path}: no journal can be made ({error}). Points are kept in memory until they are "
-                'written: they do not survive a kill of this process (session.stats().durability is "memory")',
+                "journal",
+                f"{self.folder.path}: no journal can be made ({error}). Points wait in memory for the disk: "
+                'they do not survive a kill of this process (session.stats().durability is "memory")',
             )  # fmt: skip
             return JournalFile.in_memory(header, definitions_bytes)
 
@@ -132,7 +133,7 @@ class Engine:
     def durability(self) -> Durability:
         return "journal" if self.intake.journal.durable else "memory"
 
-    # -- producers ---------------------------------------------------------------------------------------------------
+    # -- producers ------------------------------------------------------------------------------------------------
 
     def lane(self, name: str) -> Lane:
         """The lane of a track; of the log for "". Raises OSError when its line file cannot be read."""
@@ -150,7 +151,7 @@ class Engine:
             self._log_woken_s = now_s
             self.wake()
 
-    # -- what the intake asks for (Outlet) -------------------------------------------------------------------------------
+    # -- what the intake asks for (Outlet)
 
     def wake(self) -> None:
         if self._hosted:
@@ -179,15 +180,21 @@ class Engine:
     def degrade(self, error: OSError) -> None:
         """No room for a new name in the journal file: go on in memory, and keep the file until it is written."""
         notices.warn(
-            "journal", f"{self.intake.journal.path}: the journal cannot grow ({error}). New points are kept in memory: they do "
-            "not survive a kill of this process",
+            "journal",
+            f"{self.intake.journal.path}: the journal cannot grow ({error}). New points wait in memory: they do not "
+            "survive a kill of this process",
         )  # fmt: skip
         old = self.intake.journal
         self._move(JournalFile.in_memory(old.header, 4 * limits.DEFINITIONS_BYTES))
         self._journal_retry_s = time.monotonic() + _JOURNAL_RETRY_S
         self._retired.append((old, self.intake.ring.window().head))
 
-    # -- the host's thread (Guest) -----------------------------------------------------------------------------------------
+    @property
+    def interval_s(self) -> float:
+        """How often the host looks at the ring when nobody wakes it."""
+        return self.config.flush_interval_s
+
+    # -- the host's thread (Guest)
 
     def tend(self, now_s: float) -> None:
         """Once per round: stamp the journal's header; replace a journal that vanished, or that could not be made."""
@@ -218,7 +225,9 @@ class Engine:
         except OSError:
             return  # still no room: the warning was given when it began
         self._move(fresh)
-        notices.recovered("journal", f"{fresh.path}: a new journal was made; points survive a kill of this process again")
+        notices.recovered(
+            "journal", f"{fresh.path}: a new journal was made; points survive a kill of this process again"
+        )
         old.close(remove=False)
 
     def _move(self, fresh: JournalFile) -> None:
@@ -237,7 +246,7 @@ class Engine:
             + "".join(traceback.format_exception(error)),
         )  # fmt: skip
 
-    # -- flush and close -------------------------------------------------------------------------------------------------
+    # -- flush and close
 
     def flush(self, *, sync: bool, timeout_s: float) -> bool:
         """Wait until everything appended so far is written (and fsynced). False when the time was not enough."""
@@ -284,11 +293,14 @@ class Engine:
         journal = self.intake.journal
         if journal.durable:
             notices.warn(
-                "left", f"{left} points are not yet written; they are safe in {journal.path} and will be written when the "
+                "left",
+                f"{left} points are not yet written; they are safe in {journal.path} and will be written when the "
                 f"run is next opened, or by penstock.recover({str(self.folder.path)!r})",
-            )  # fmt: skip
+            )
         elif left:
-            notices.lost("left", f"{left} points could not be written ({self.writer.stall}) and are lost: there was no journal")
+            notices.lost(
+                "left", f"{left} points could not be written ({self.writer.stall}) and are lost: there was no journal"
+            )
 
     def books(self, level: str, *, reached: bool) -> Receipt:
         """The books now. Written is read before accepted, so waiting is never negative."""
@@ -300,7 +312,7 @@ class Engine:
             {reason: count for reason, count in reasons.items() if count},
         )  # fmt: skip
 
-    # -- forks ---------------------------------------------------------------------------------------------------------
+    # -- forks ----------------------------------------------------------------------------------------------------
 
     def after_fork(self) -> None:
         """In a forked child: let go of everything that is the parent's. Nothing is made before the first append."""

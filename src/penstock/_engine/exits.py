@@ -2,9 +2,8 @@
 
 Neither is needed for durability (the journal has every point); the exit hook writes the rest of the lines and closes
 the books, within a time limit. No signal handler is installed. At exit the hook runs after all non-daemon threads
-have ended; it starts no thread and imports nothing. multiprocessing's children run no atexit hooks, so there the hook is a
-``multiprocessing.util.Finalize`` as well. This module must not know what closing means.
-"""
+have ended; it starts no thread and imports nothing. multiprocessing's children run no atexit hooks, so there the hook
+is a ``multiprocessing.util.Finalize`` as well. This module must not know what closing means."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
 """The host: the one background thread of a process, which runs anyio and drives the writers of all open sessions.
 
 Threads
-    One daemon thread, started by the first append of a session; a daemon, because a thread that the interpreter waits for
-    can hang an exit. Nothing is lost with it: the journal has every point. Producers reach it by a byte on a socket
-    pair, which needs no lock and may be sent from a signal handler. fsync runs on worker threads of anyio.
+    One daemon thread, started by the first append of a session; a daemon, because a thread that the interpreter waits
+    for can hang an exit. Nothing is lost with it: the journal has every point. Producers reach it by a byte on a
+    socket pair, which needs no lock and may be sent from a signal handler. fsync runs on worker threads of anyio.
 Ordering
-    Per session: drain until the ring is empty (or for SLICE_S, so that other sessions get their turn), then tickets, then fsync.
+    Per session: drain until the ring is empty (or for SLICE_S, so that other sessions get their turn), then tickets,
+    then fsync.
 Shutdown
     The thread is never joined. Whoever closes a session hands in a final ticket and waits for it with a time limit. A
     forked child has no host until it needs one: ``host()`` then makes a new one.
@@ -17,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import sys
 import threading
 import time
@@ -34,8 +34,13 @@ SLICE_S: Final = 0.25
 class Guest(Protocol):
     """A session as the host sees it."""
 
-    writer: Writer
-    interval_s: float
+    @property
+    def writer(self) -> Writer:
+        """What the host drives; another one after a fork."""
+
+    @property
+    def interval_s(self) -> float:
+        """How often to look at the ring when nobody wakes the host."""
 
     def tend(self, now_s: float) -> None:
         """Once per round: stamp the journal, mend it if it vanished."""
@@ -52,6 +57,8 @@ class Host:
         self.ident: int | None = None
         self._guests: dict[int, Guest] = {}
         self._syncing: set[int] = set()
+        import socket
+
         self._receive, self._send = socket.socketpair()
         self._receive.setblocking(False)
         self._send.setblocking(False)
@@ -83,7 +90,7 @@ class Host:
         self._receive.close()
         self._send.close()
 
-    # -- the thread ------------------------------------------------------------------------------------------------
+    # -- the thread -----------------------------------------------------------------------------------------------
 
     def _main(self) -> None:
         import anyio
@@ -104,7 +111,7 @@ class Host:
                 for guest in list(self._guests.values()):
                     try:
                         await self._serve(guest, tasks, tick=tick)
-                    except Exception as error:  # one session's trouble must not stop the others
+                    except Exception as error:  # noqa: BLE001 - one session's trouble must not stop the others
                         self._give_up(guest, error)
 
     def _pause(self) -> float | None:
@@ -126,7 +133,7 @@ class Host:
         started = time.monotonic()
         guest.tend(started)
         while writer.step():
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             if time.monotonic() - started > SLICE_S:
                 self.wake()  # there is more: come back after the other guests had their turn
                 break
@@ -159,7 +166,7 @@ class Host:
     async def _sync(self, guest: Guest) -> None:
         try:
             await _in_thread(guest.writer.sync)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as above
             self._give_up(guest, error)
         finally:
             self._syncing.discard(id(guest))
@@ -194,6 +201,16 @@ def host() -> Host:
     if current is None or current.pid != os.getpid():
         current = _host = Host()
     return current
+
+
+def preload() -> None:
+    """Import what the thread will need, here and now.
+
+    A session is opened before its training loop starts; an import in the background would slow its first steps down.
+    """
+    import asyncio  # noqa: F401
+
+    import anyio.to_thread  # noqa: F401
 
 
 def forget_host() -> None:

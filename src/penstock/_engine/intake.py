@@ -14,8 +14,9 @@ Shared state: ``lanes`` and ``names`` are written by any producer (one atomic di
 
 from __future__ import annotations
 
+import contextlib
 import threading
-import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -75,9 +76,10 @@ class Intake:
         self._layouts: dict[Shape, fmt.Layout] = {}
         self._on_full: Final = on_full
         self._outlet: Final = outlet
+        self._waiting: deque[threading.Lock] = deque()
         self._making: threading.RLock = threading.RLock()
 
-    # -- lanes -----------------------------------------------------------------------------------------------------
+    # -- lanes ----------------------------------------------------------------------------------------------------
 
     def lane(self, name: str, next_index: Callable[[], int]) -> Lane:
         """The lane of a track (or of the log), made at its first use. ``next_index`` looks into the line file.
@@ -126,7 +128,7 @@ class Intake:
             layout = self._layouts[shape] = fmt.layout_of(self.names_id(shape[0]), shape[1])
         return layout
 
-    # -- records ---------------------------------------------------------------------------------------------------
+    # -- records --------------------------------------------------------------------------------------------------
 
     def convert(self, where: str, fields: dict[str, Any]) -> tuple[Shape | None, tuple[Any, ...] | dict[str, Any]]:
         """A point's fields as plain values: (shape, values) for a point of numbers, (None, fields) for any other.
@@ -176,7 +178,7 @@ class Intake:
     def dropped(self) -> int:
         return sum(self.drops.values())
 
-    # -- the limit ---------------------------------------------------------------------------------------------------
+    # -- the limit ------------------------------------------------------------------------------------------------
 
     def room(self, size: int) -> bool:
         """A producer met the limit: True to try again, False when the record is dropped (and counted).
@@ -213,12 +215,35 @@ class Intake:
                 self.drops[DISK] += 1
                 return False
             if not self._outlet.drain_here():
-                time.sleep(limits.FULL_POLL_S)
+                self._pause()
             if self.closed:
                 raise ClosedError(CLOSED)
             # One long pause costs less than many short ones: go on when half of the ring is free again.
             if ring.used() * 2 <= ring.capacity and ring.extend(size):
                 return True
+
+    def _pause(self) -> None:
+        """Wait until the writer has made room, or a while.
+
+        Each waiter has a lock of its own, so that a signal handler may wait in the middle of a wait. Not a poll: every
+        look would make the writer give up the GIL.
+        """
+        gate = threading.Lock()
+        gate.acquire()
+        self._waiting.append(gate)
+        gate.acquire(timeout=limits.FULL_LOOK_S)
+
+    def made_room(self) -> None:
+        """The writer has released a part of the ring: let waiting producers go on, once half of it is free."""
+        waiting = self._waiting
+        if waiting and self.ring.used() * 2 <= self.ring.capacity:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Have every waiting producer look again."""
+        with contextlib.suppress(IndexError):  # empty now
+            while True:
+                self._waiting.popleft().release()
 
     def has_room(self, size: int) -> bool:
         """Whether an append of ``size`` bytes would not have to wait. For async callers, who wait in their own way."""
@@ -231,14 +256,16 @@ class Intake:
         """Refuse everything from now on. Appends that are under way are in the ring or raise."""
         self.closed = True
         self.ring.stop()
+        self.let_go()
 
-    # -- forks -----------------------------------------------------------------------------------------------------
+    # -- forks ----------------------------------------------------------------------------------------------------
 
     def after_fork(self) -> None:
         """In a forked child, before any other code: nothing of the parent's ring may be touched any more."""
         self.forked = True
         self.ring.stop()
         self._making = threading.RLock()
+        self._waiting.clear()
 
     def restart(self, journal: JournalFile) -> None:
         """Begin anew in a forked child's own journal, with the parent's numbers for tracks and names."""

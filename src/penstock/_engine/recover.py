@@ -1,10 +1,9 @@
 """Recovery: the points that a dead process left in its journal become lines of its run.
 
-Runs on the thread that opens a run, closes one beside others, or calls :func:`penstock.recover`; in as many processes at
-once as like: a journal belongs to whoever holds its lock, the plain line files to whoever holds the run's writer lock.
-Idempotent: a line that is there is recognised by its index, so recovery may be killed and run again at any step. The rules
-are in docs/format/journal.md. A journal is removed only after its lines are fsynced.
-"""
+Runs on the thread that opens a run, closes one beside others, or calls :func:`penstock.recover`; in as many processes
+at once as like: a journal belongs to whoever holds its lock, the plain line files to whoever holds the run's writer
+lock. Idempotent: a line that is there is recognised by its index, so recovery may be killed and run again at any
+step. The rules are in docs/format/journal.md. A journal is removed only after its lines are fsynced."""
 
 from __future__ import annotations
 
@@ -15,6 +14,7 @@ from typing import NamedTuple
 
 from penstock import limits
 from penstock._codec.lines import LOG_KEY, POINT_KEY, LineEncoder
+from penstock._engine.places import journal_folder
 from penstock._journal import drain, recovery
 from penstock._journal import file as journal_file
 from penstock._journal import format as fmt
@@ -46,6 +46,19 @@ class Report(NamedTuple):
     def owner_refused(self) -> bool:
         """Whether a journal of the run's plain line files could not be recovered (or may be one)."""
         return bool(self.refused)
+
+
+def recover_folder(run_folder: str | Path, *, journal_dir: str | Path | None = None) -> Report:
+    """Write the points that dead processes left in the journals of a run into its line files.
+
+    May be called at any time, by anybody, and again: journals of living writers are left alone, points that are there
+    are recognised. ``run_folder`` is ``<root>/<workspace>/<name>``; ``journal_dir`` the setting of that name, if
+    the run was logged with it. Raises FileNotFoundError when the folder does not exist.
+    """
+    folder = RunFolder(Path(run_folder).absolute())
+    if not folder.path.is_dir():
+        raise FileNotFoundError(f"{folder.path} is no run folder: there is no such folder")
+    return recover(folder, journal_folder(folder, None if journal_dir is None else Path(journal_dir)))
 
 
 def recover(folder: RunFolder, journals: Path, *, owner: bool | None = None) -> Report:

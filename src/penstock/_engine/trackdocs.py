@@ -1,9 +1,8 @@
 """tracks/<track>/metadata.json: what people and Dreamlake read beside a line file. Kept current at flush and close.
 
 Runs on the thread that flushes or closes, after the lines are written. The counters in it are a convenience, derived
-from the line files; nothing in penstock relies on them. The owner of the run writes every document; a further writer only
-those that are missing or that it has something to say about. Must not know rings or journals.
-"""
+from the line files; nothing in penstock relies on them. The owner of the run writes every document; a further writer
+only those that are missing or that it has something to say about. Must not know rings or journals."""
 
 from __future__ import annotations
 
@@ -36,7 +35,8 @@ class TrackDocuments:
     def say(self, name: str, facts: Facts) -> None:
         """Remember what was said about a track; written with the next ``write``."""
         old = self._facts.get(name, Facts())
-        self._facts[name] = Facts(*(new if new is not None else kept for new, kept in zip(facts, old, strict=True)))
+        said = {key: value for key, value in facts._asdict().items() if value is not None}
+        self._facts[name] = old._replace(**said)
         self._written.pop(name, None)
 
     def write(self, nexts: dict[str, int], suffix: str) -> None:
@@ -50,7 +50,9 @@ class TrackDocuments:
             try:
                 self._write_one(name, following, suffix)
             except (OSError, DocumentError) as error:
-                notices.warn("track document", f"{self._folder.track_document(name)} was not brought up to date: {error}")
+                notices.warn(
+                    "track document", f"{self._folder.track_document(name)} was not brought up to date: {error}"
+                )
             else:
                 self._written[name] = following
 

@@ -1,17 +1,17 @@
 """The writer: takes records out of the ring, turns them into lines, writes these, and only then gives the space back.
 
 Threads
-    Driven by one thread at a time: the host's, or, when that cannot run (interpreter exit, a forked child), whoever closes.
-    ``sync`` may run beside it on another thread.
+    Driven by one thread at a time: the host's, or, when that cannot run (interpreter exit, a forked child), whoever
+    closes. ``sync`` may run beside it on another thread.
 Ordering
-    decode -> encode -> wait per track -> write -> release. The ring's tail moves only when everything below it is written, so
-    a process that dies anywhere here leaves its points in the journal; those that were written already are recognised.
+    decode -> encode -> wait per track -> write -> release. The ring's tail moves only when everything below it is
+    written, so a process that dies anywhere here leaves its points in the journal; those that were written already
+    are recognised.
 Shutdown
     ``finish`` drains to the end. An unexpected error stops the writer (``failed``): the journal then stays as it is.
 
-A quantum is short while the ring is empty and grows with it: the training thread waits for at most one. This module must
-not know threads, sessions, or what a durability level is called.
-"""
+A quantum is short while the ring is empty and grows with it: the training thread waits for at most one. This module
+must not know threads, sessions, or what a durability level is called."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ from penstock._journal import format as fmt
 from penstock._journal.ring import Position
 from penstock._sinks.local import LocalSink
 from penstock._store import notices
-
 
 _SLACK_S: Final = 0.05  # the host looks at intervals: a little early is better than a whole interval late
 
@@ -59,7 +58,9 @@ class Ticket:
 class Writer:
     """Drains one session's ring into one sink."""
 
-    def __init__(self, intake: Intake, sink: LocalSink, *, chunk_bytes: int, interval_s: float, sync_interval_s: float) -> None:
+    def __init__(
+        self, intake: Intake, sink: LocalSink, *, chunk_bytes: int, interval_s: float, sync_interval_s: float
+    ) -> None:
         self.intake: Final = intake
         self.sink: Final = sink
         self.tickets: Final[deque[Ticket]] = deque()
@@ -78,7 +79,7 @@ class Writer:
         self._urgent = False  # log lines are read by people while the run goes on
         self._dirty_since: float | None = None
 
-    # -- draining ----------------------------------------------------------------------------------------------------
+    # -- draining -------------------------------------------------------------------------------------------------
 
     def step(self) -> bool:
         """Take one quantum out of the ring and write what is due. False when there is nothing to take (for now)."""
@@ -91,7 +92,8 @@ class Writer:
         return took
 
     def _half_full(self) -> bool:
-        return self._coalescer.points > 0 and self._ring.used() * 2 >= self._ring.capacity
+        """Whether much of the ring is drained or waits to be, and some of it can be released."""
+        return self._cursor != self._ring.window().tail and self._ring.used() * 2 >= self._ring.capacity
 
     def _take(self, now_s: float) -> bool:
         head = self._ring.window().head
@@ -126,7 +128,7 @@ class Writer:
             return self._encoder.general(block.indices, block.times, block.columns[0])
         return self._encoder.logs(block.indices, block.times, block.columns[0])
 
-    # -- writing -----------------------------------------------------------------------------------------------------
+    # -- writing --------------------------------------------------------------------------------------------------
 
     def write(self, now_s: float) -> bool:
         """Write everything that waits and release the ring up to it. False while the disk refuses."""
@@ -139,6 +141,7 @@ class Writer:
         if self._cursor != self._ring.window().tail:
             self._ring.release(self._cursor)
             self.intake.journal.set_tail(self._ring.total(self._cursor))
+            self.intake.made_room()
         return True
 
     def _write_chunk(self, name: str, now_s: float) -> bool:
@@ -167,9 +170,10 @@ class Writer:
             )  # fmt: skip
         self.stall = error
         self._retry_s = time.monotonic() + limits.STALL_RETRY_S
+        self.intake.let_go()  # waiting is in vain: the policy decides
         return False
 
-    # -- durability ----------------------------------------------------------------------------------------------------
+    # -- durability -----------------------------------------------------------------------------------------------
 
     def sync_due(self, now_s: float) -> bool:
         return self._dirty_since is not None and now_s - self._dirty_since >= self._sync_interval_s - _SLACK_S

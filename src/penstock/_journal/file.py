@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import secrets
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -91,7 +90,7 @@ class JournalFile:
         """The same bytes in anonymous memory: for when no file can be made (durability "memory")."""
         return cls(header, definitions_bytes, None, None)
 
-    # -- definitions: any producer thread ---------------------------------------------------------------------------
+    # -- definitions: any producer thread -------------------------------------------------------------------------
 
     def define_track(self, name: str) -> int:
         """Give ``name`` a number. The caller sees to it that a name is defined once."""
@@ -143,7 +142,7 @@ class JournalFile:
             self._define(exported.records)
         self._tracks, self._names = exported.tracks, exported.names
 
-    # -- hints for people and readers: the writer thread ---------------------------------------------------------------
+    # -- hints for people and readers: the writer thread ----------------------------------------------------------
 
     def beat(self, now_ns: int, head: int, tail: int, dropped: int) -> None:
         """Stamp the header's hints."""
@@ -166,7 +165,7 @@ class JournalFile:
             return True
         return (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino)
 
-    # -- the end ---------------------------------------------------------------------------------------------------
+    # -- the end --------------------------------------------------------------------------------------------------
 
     def close(self, *, remove: bool) -> None:
         """Unmap and unlock; ``remove`` when every record is in a line file. Removed before it is unlocked, so
@@ -205,7 +204,7 @@ def allocate(fd: int, offset: int, size: int) -> None:
 
 def new_writer_id() -> bytes:
     """128 random bits from the operating system: unique over machines, forks and clones."""
-    return secrets.token_bytes(16)
+    return os.urandom(16)
 
 
 def try_lock(fd: int) -> bool:

@@ -115,7 +115,9 @@ def parse_identity(static: bytes) -> Header | None:
         static[:OFFSET_HEADER_CRC]
     ):
         return None
-    _magic, _version, _size, writer, ring_bytes, pid, ticks, created, boot, flags, host = STATIC_HEADER.unpack_from(static)
+    _magic, _version, _size, writer, ring_bytes, pid, ticks, created, boot, flags, host = STATIC_HEADER.unpack_from(
+        static
+    )
     name = host.rstrip(b"\0").decode("utf-8", "replace")
     return Header(writer, ring_bytes, pid, ticks, created, boot, bool(flags & OWNER_FLAG), name)
 
@@ -125,13 +127,13 @@ class Layout(NamedTuple):
 
     names: int
     types: int
-    count: int
+    width: int  # how many values
     size: int
     body: struct.Struct  # index, time, values
     store: struct.Struct  # prefix, body, checksum, commit mark
 
     def prefix(self, track: int) -> bytes:
-        return PREFIX.pack(self.size, KIND_POINT, self.count, MARK, track, self.names, self.types)
+        return PREFIX.pack(self.size, KIND_POINT, self.width, MARK, track, self.names, self.types)
 
 
 def layout_of(names: int, codes: tuple[int, ...]) -> Layout:

@@ -1,9 +1,9 @@
 """A lane: the way of one track's records into the ring, and the append compiled for its usual fields.
 
-``append(value=0.5, epoch=1)`` runs once per training step, so for the field names and types that a track is used with, a
-function with exactly these parameters is compiled (once per names and types, as dataclasses do it) and bound to the
-lane. It converts nothing: a call that it does not fit goes to ``otherwise``, which converts and checks. The two ``put``
-methods are the same steps, written out for any record.
+``append(value=0.5, epoch=1)`` runs once per training step, so for the field names and types that a track is used
+with, a function with exactly these parameters is compiled (once per names and types, as dataclasses do it) and bound
+to the lane. It converts nothing: a call that it does not fit goes to ``otherwise``, which converts and checks. The
+two ``put`` methods are the same steps, written out for any record.
 
 Threads: as in ``ring``; from the second comparison of ``index`` to the store there is no call and no backward jump.
 A record that was packed for an index that another thread took meanwhile is packed again. This module must not know
@@ -124,7 +124,7 @@ class Lane:
                     return DROPPED
 
     def compiled(self, layout: fmt.Layout, names: tuple[str, ...], codes: tuple[int, ...],
-                 otherwise: Callable[[dict[str, Any]], None]) -> Callable[..., None] | None:  # fmt: skip
+                 otherwise: Callable[[dict[str, Any]], object]) -> Callable[..., None] | None:  # fmt: skip
         """An append for exactly these names and types, or None where no such function can be written."""
         bind = _compile(names, codes)
         if bind is None:

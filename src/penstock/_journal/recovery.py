@@ -37,8 +37,8 @@ class Salvage(NamedTuple):
 
 
 def scan(path: Path) -> Salvage:
-    """Read the journal at ``path``. Raises JournalError for no journal, another version, or one whose header and its copy
-    are both damaged; OSError as open() does."""
+    """Read the journal at ``path``. Raises JournalError for no journal, another version, or one whose header and its
+    copy are both damaged; OSError as open() does."""
     data = path.read_bytes()
     try:
         header = fmt.parse_header(data, path)
@@ -59,7 +59,9 @@ def scan(path: Path) -> Salvage:
             unreadable += len(block.indices)
             continue
         found.setdefault(name, []).append(block)
-    return Salvage(path, header, {name: _in_order(blocks) for name, blocks in found.items()}, definitions.names, unreadable)
+    return Salvage(
+        path, header, {name: _in_order(blocks) for name, blocks in found.items()}, definitions.names, unreadable
+    )
 
 
 def _blocks(data: bytes, ring_end: int) -> Iterator[drain.Block]:
@@ -68,8 +70,9 @@ def _blocks(data: bytes, ring_end: int) -> Iterator[drain.Block]:
 
 
 def _in_order(blocks: list[drain.Block]) -> list[drain.Block]:
-    """One block per run of ascending indices, each index once. A wrapped ring has at most two runs per track and layout, but
-    blocks of different layouts interleave: then the records are taken apart and put in order one by one."""
+    """One block per run of ascending indices, each index once. A wrapped ring has at most two runs per track and
+    layout, but blocks of different layouts interleave: then the records are taken apart and put in order one by
+    one."""
     blocks = sorted(blocks, key=lambda block: block.indices[0])
     last = -1
     for block in blocks:

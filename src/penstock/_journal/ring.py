@@ -5,12 +5,13 @@ Ordering
     the whole record by one ``pack_into`` whose last word is the commit mark. So positions and indices have the
     same order, and whoever runs Python code in this process finds every byte below the head committed.
 Threads
-    Any number of producers, one drainer (the writer thread, or whoever holds the writer's lock). No locks: CPython (with
-    a GIL) switches threads and runs signal handlers only at calls and at backward jumps, and the indivisible steps contain
-    none. tests/unit/journal/test_indivisible.py reads the bytecode and holds this on every Python that runs the tests.
+    Any number of producers, one drainer (the writer thread, or whoever holds the writer's lock). No locks: CPython
+    (with a GIL) switches threads and runs signal handlers only at calls and at backward jumps, and the indivisible
+    steps contain none. tests/unit/journal/test_indivisible.py reads the bytecode and holds this on every Python that
+    runs the tests.
 Shutdown
-    ``stop`` moves the limit below every offset: from then on each append ends in ``room``, which says what is the matter
-    (closed, forked, full) and costs the hot path nothing.
+    ``stop`` moves the limit below every offset: from then on each append ends in ``room``, which says what is the
+    matter (closed, forked, full) and costs the hot path nothing.
 
 A lap is one passage through the mapping; the pair (lap, offset) is a position. This module must not know what a record
 means, who waits for room, or when the writer runs.
@@ -43,10 +44,9 @@ class Window(NamedTuple):
 class Ring:
     """The producer's and the drainer's view of one journal.
 
-    ``state`` is shared with the compiled appends of all lanes: [next offset, soft limit, mapped bytes]; producers write the
-    first, whoever releases or extends writes the second. ``room(size)`` is called by a producer that meets the limit: it
-    returns True to try again, False to give the record up (already counted), or raises.
-    """
+    ``state`` is shared with the compiled appends of all lanes: [next offset, soft limit, mapped bytes]; producers
+    write the first, whoever releases or extends writes the second. ``room(size)`` is called by a producer that meets
+    the limit: it returns True to try again, False to give the record up (already counted), or raises."""
 
     def __init__(self, journal: JournalFile, room: Callable[[int], bool]) -> None:
         self.start: Final = journal.start
@@ -63,7 +63,7 @@ class Ring:
         self.tail_offset = journal.start
         self.stopped = False
 
-    # -- producers --------------------------------------------------------------------------------------------------
+    # -- producers ------------------------------------------------------------------------------------------------
 
     def extend(self, size: int) -> bool:
         """Move the soft limit on, wrapping round if need be; False when the ring is full. Indivisible: no calls."""

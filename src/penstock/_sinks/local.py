@@ -4,8 +4,8 @@ Ordering
     Per line file: bytes in the order of ``write`` calls. A write that the disk refuses half-way says how many bytes it
     took; the caller keeps the rest and goes on with it later, so no line is written twice and none is left out.
 Threads
-    ``write`` and ``close``: whoever holds the writer's turn. ``sync``: any thread, one at a time (its own lock); it opens
-    files by itself, so that it never meets a descriptor that ``write`` is closing.
+    ``write`` and ``close``: whoever holds the writer's turn. ``sync``: any thread, one at a time (its own lock); it
+    opens files by itself, so that it never meets a descriptor that ``write`` is closing.
 Shutdown
     ``sync`` then ``close``. A forked child makes its own sink.
 

@@ -14,7 +14,9 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import re
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +29,8 @@ from penstock.errors import DocumentError
 
 _T = TypeVar("_T")
 _DOCUMENT_MODE: Final = 0o644  # less what the umask takes; readable by the tools of others, as Dreamlake's were
+TEMPORARY_NAME: Final = re.compile(r"\..+\.\d+-\d+-\d+\.tmp", re.ASCII)
+_STALE_S: Final = 24 * 3600.0  # whoever writes a temporary file touches it all the time; a day is beyond doubt
 _OPEN_FLAGS: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_FOLDER_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP})  # some file systems cannot fsync a folder
 _counter = itertools.count()  # one next() is atomic; with process and thread in the name, names never meet
@@ -114,6 +118,15 @@ def open_temporary(folder: Path, stem: str) -> tuple[int, Path]:
         with suppress(FileExistsError):  # left by a process that was killed and had our number
             fd = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN_FLAGS, _DOCUMENT_MODE)
             return fd, folder / name
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Remove what killed processes left of :func:`open_temporary` in ``folder``: files untouched for a day."""
+    oldest_s = time.time() - _STALE_S
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if TEMPORARY_NAME.fullmatch(entry.name) and entry.stat(follow_symlinks=False).st_mtime < oldest_s:
+                os.unlink(entry.path)
 
 
 def sync_folder(folder: Path) -> None:

@@ -36,7 +36,7 @@ LOCAL_FUSE: Final = frozenset(
 )
 
 
-# -- what session.json keeps ------------------------------------------------------------------------------------------
+# -- what session.json keeps -------------------------------------------------------------------------------------
 def capture() -> dict[str, Any]:
     """This process as JSON values; a fact that cannot be found out is None (``git``, ``ranks``: absent facts missing).
 
@@ -98,7 +98,7 @@ def _script() -> str | None:
     return os.path.basename(sys.argv[0]) or None
 
 
-# -- git, without git -------------------------------------------------------------------------------------------------
+# -- git, without git --------------------------------------------------------------------------------------------
 def _git() -> dict[str, str | None] | None:
     folder = _git_folder(Path.cwd())
     if folder is None:
@@ -153,7 +153,7 @@ def _packed(path: Path, ref: str) -> str:
     return "" if end < 0 else data[data.rfind(b"\n", 0, end) + 1 : end].decode("ascii", "replace")
 
 
-# -- processes --------------------------------------------------------------------------------------------------------
+# -- processes ---------------------------------------------------------------------------------------------------
 def boot_id() -> bytes:
     """16 bytes that differ after every start of the machine; zeros where that cannot be found out."""
     try:
@@ -221,7 +221,7 @@ def _stat(pid: int) -> tuple[int, bool]:
     return start, state in (b"X", b"x") or (state == b"Z" and threads <= 1)  # Z with threads: only main() has ended
 
 
-# -- file systems -----------------------------------------------------------------------------------------------------
+# -- file systems ------------------------------------------------------------------------------------------------
 def file_system_type(path: str | os.PathLike[str]) -> str:
     """The type of the file system that ``path`` lies on or would lie on ("ext4", "nfs4"); "" when unknown.
 

@@ -1,6 +1,6 @@
 """The bytes of uploaded files: copy with a digest, move, place; no records and no names to judge.
 
-A copy goes to a hidden temporary file (``.upload-*.tmp``) first and is fsynced before it gets its name, so no file
+A copy goes to a hidden temporary file (``.upload.*.tmp``) first and is fsynced before it gets its name, so no file
 under ``files/`` is ever half of one. Copies run in blocks of ``limits.COPY_BYTES``; memory does not grow with files.
 
 Runs on the caller's thread, without a lock while bytes are copied. Must not know records, sessions or JSON.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +20,6 @@ from penstock.errors import FileRefusedError
 from penstock.limits import COPY_BYTES, FILE_BYTES
 
 _STEM: Final = "upload"
-_STALE_S: Final = 24 * 3600.0  # a live copy writes all the time; one that was not touched for a day is left over
 
 
 class Copied(NamedTuple):
@@ -74,12 +72,32 @@ def place(temporary: Path, target: Path) -> None:
     sync_folder(target.parent)
 
 
-def move_aside(target: Path, aside: Path) -> None:
-    """Move stored bytes to ``aside``, making its folders, durably."""
+def set_aside(target: Path, aside: Path, *, keep: bool) -> None:
+    """Give stored bytes the name ``aside``, making its folders, durably; with ``keep`` they have both names then.
+
+    Where the file system has no second names, ``keep`` moves them as well: readers look aside first.
+    """
     make_folders(aside.parent)
-    os.replace(target, aside)
+    if not (keep and _linked(target, aside)):
+        os.replace(target, aside)
+        sync_folder(target.parent)
     sync_folder(aside.parent)
-    sync_folder(target.parent)
+
+
+def _linked(target: Path, aside: Path) -> bool:
+    try:
+        os.link(target, aside)
+    except OSError:  # no links here at all, or none to files of others
+        return False
+    return True
+
+
+def put_back(aside: Path, target: Path, top: Path) -> None:
+    """Undo :func:`set_aside` as far as that goes; readers look aside first, so trouble here loses nothing."""
+    with suppress(OSError):
+        if aside.is_file():
+            os.replace(aside, target)
+        remove_with_folders(aside, top)  # a rename over another name of the same file leaves both names
 
 
 def make_folders(folder: Path) -> None:
@@ -94,20 +112,14 @@ def make_folders(folder: Path) -> None:
         raise NotADirectoryError(f"{folder} is a file where a folder is needed")
 
 
-def remove_with_folder(path: Path) -> None:
-    """Remove a file and the folder around it if that is empty then; trouble leaves litter, not an error."""
+def remove_with_folders(path: Path, top: Path) -> None:
+    """Remove a file, if it is there, and the folders below ``top`` that are empty then; trouble leaves litter."""
     with suppress(OSError):
         path.unlink()
-        path.parent.rmdir()
-
-
-def sweep(folder: Path) -> None:
-    """Remove temporary copies whose process was killed: those that nothing has written to for a day."""
-    oldest_s = time.time() - _STALE_S
-    for path in folder.glob(f".{_STEM}.*.tmp"):
-        with suppress(OSError):
-            if path.stat().st_mtime < oldest_s:
-                path.unlink()
+        for folder in path.parents:
+            if folder == top:
+                return
+            folder.rmdir()
 
 
 def _check_stat(source: Path, found: os.stat_result) -> None:

@@ -3,7 +3,8 @@
 ::
 
     files/<path>/<filename>              the latest upload of that name; also after it was deleted
-    files/.deleted/<id>/<filename>       deleted bytes that made room for a new upload of the same name
+    files/.deleted/<id>/<filename>       bytes that made room for a new upload of the same name: deleted ones for good,
+                                         live ones while they are replaced (and after a kill in the middle of that)
     files/<path>/<id>/<filename>         as Dreamlake 0.2 laid them; read and replaced, never written
 
 Reading and preparing the document happen under the run's document lock, which the caller holds. Records are data
@@ -23,15 +24,17 @@ from typing import Any, Final, cast
 import msgspec
 
 from penstock._codec.times import now_ns
-from penstock._store.documents import PendingDocument, corrupt_document, prepare_document, read_document
+from penstock._store.documents import TEMPORARY_NAME, PendingDocument, corrupt_document, prepare_document, read_document
 from penstock._store.layout import FILES_DOCUMENT, RunFolder
 from penstock._store.names import check_name, check_part, same_name
 from penstock.errors import NameRefusedError, NotStoredError
 from penstock.records import FileRecord
 
 _DELETED: Final = ".deleted"
-# Top-level entries of files/ that are ours: the document and copies kept of it, deleted bytes, unfinished copies.
-_OURS: Final = re.compile(rf"(?:{re.escape(FILES_DOCUMENT)}.*|{re.escape(_DELETED)}|\.upload\..*)", re.IGNORECASE)
+# Top-level entries of files/ that are ours: the document and copies kept of it, deleted bytes, unfinished writes.
+_OURS: Final = re.compile(
+    rf"{re.escape(FILES_DOCUMENT)}.*|{re.escape(_DELETED)}|{TEMPORARY_NAME.pattern}", re.IGNORECASE
+)
 _ID_BITS: Final = 12
 
 
@@ -77,8 +80,10 @@ class FileRecords:
 
     def bytes_of(self, record: FileRecord) -> Path:
         """Where the bytes of a live record lie; raises :class:`NameRefusedError` for names that leave the folder."""
-        legacy = self.legacy_bytes_of(record)
-        return legacy if legacy.is_file() else place_of(self._folder, record["path"], record["filename"])
+        for own in (self.aside_of(record), self.legacy_bytes_of(record)):
+            if own.is_file():
+                return own
+        return place_of(self._folder, record["path"], record["filename"])
 
     def legacy_bytes_of(self, record: FileRecord) -> Path:
         """Where Dreamlake 0.2 put the bytes of a record."""
@@ -86,7 +91,7 @@ class FileRecords:
         return place.parent / check_part("file id", record["id"]) / place.name
 
     def aside_of(self, record: FileRecord) -> Path:
-        """Where deleted bytes go when an upload of the same name needs their place."""
+        """Where a record's bytes go when an upload of the same name needs their place."""
         filename = check_part("file", record["filename"])
         return self._folder.files / _DELETED / check_part("file id", record["id"]) / filename
 
@@ -100,10 +105,12 @@ class FileRecords:
                 raise NameRefusedError("file", shown, f"{above} is a file, so nothing can lie below it")
         if place.is_dir():
             raise NameRefusedError("file", shown, f"{place} is a folder; choose another filename or path")
-        if os.path.lexists(place) and not self.named(path, filename):
+        if place.exists() and not self.named(path, filename):  # ours by another spelling, where the disk ignores case?
             for record in self.records:
                 other = f"{as_path(record['path']).rstrip('/')}/{record['filename']}"
-                if same_name(other, shown):  # the entry of another record, on a file system that ignores case
+                if same_name(other, shown) and place.samefile(
+                    place_of(self._folder, record["path"], record["filename"])
+                ):
                     raise NameRefusedError("file", shown, f"it differs from {other!r} only in case or Unicode form")
         return place
 
@@ -134,6 +141,13 @@ def as_path(path: str) -> str:
 def lies_under(path: str, above: str) -> bool:
     """Whether ``path`` is ``above`` or below it, by whole parts: "/models" does not lie under "/mod"."""
     return above in {"/", path} or path.startswith(f"{above}/")
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 class FileIds:

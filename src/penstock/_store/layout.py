@@ -15,9 +15,8 @@ time writes beside them under its own writer id. This module must not know who w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 SESSION_DOCUMENT: Final = "session.json"
 PARAMETERS_DOCUMENT: Final = "parameters.json"
@@ -27,8 +26,7 @@ JOURNAL_FOLDER: Final = ".journal"
 RESERVED: Final = frozenset({SESSION_DOCUMENT, PARAMETERS_DOCUMENT, JOURNAL_FOLDER, "logs", "tracks", "files"})
 
 
-@dataclass(frozen=True, slots=True)
-class RunFolder:
+class RunFolder(NamedTuple):
     """The paths of one run. ``path`` is absolute; nothing is created here."""
 
     path: Path

@@ -1,9 +1,9 @@
 """Line files at rest: find the end of one, mend a torn one, read one that may still grow.
 
-A line file is append-only and has one writer at a time. A process that dies in the middle of a write leaves its last line
-torn: ``repair`` cuts that off (or adds the newline when only that is missing), ``read_lines`` passes over it. Neither
-touches whole lines, even those that do not parse. Any thread; only ``repair`` writes, and only the file's owner calls it.
-"""
+A line file is append-only and has one writer at a time. A process that dies in the middle of a write leaves its last
+line torn: ``repair`` cuts that off (or adds the newline when only that is missing), ``read_lines`` passes over it.
+Neither touches whole lines, even those that do not parse. Any thread; only ``repair`` writes, and only the file's
+owner calls it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from penstock._codec.lines import parse_place
 
 
 class Tail(NamedTuple):
-    """The end of a line file: ``size`` of its whole lines in bytes, the place (index or sequence number) of the last line
-    that parses (-1: none), and what is torn behind it. ``complete`` says that a torn line lacks only its newline."""
+    """The end of a line file: ``size`` of its whole lines in bytes, the place (index or sequence number) of the last
+    line that parses (-1: none), and what is torn behind it. ``complete`` says that a torn line lacks only its
+    newline."""
 
     size: int
     last: int

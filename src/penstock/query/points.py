@@ -1,9 +1,8 @@
 """Points of one run as a reader sees them: line files of all its writers and what is still in their journals, merged.
 
-Any thread, any process; takes no lock and writes nothing, so it never disturbs a writer. A torn last line is not a point,
-a point that is in both the journal and the line file is one point (its index says so). With one writer the place of a
-point is its index; with several the series is ordered by time, and places count over all of them.
-"""
+Any thread, any process; takes no lock and writes nothing, so it never disturbs a writer. A torn last line is not a
+point, a point that is in both the journal and the line file is one point (its index says so). With one writer the
+place of a point is its index; with several the series is ordered by time, and places count over all of them."""
 
 from __future__ import annotations
 
@@ -24,14 +23,15 @@ from penstock.records import Point, TrackPage, TrackSummary
 
 
 class Series(NamedTuple):
-    """One writer's part of a track: its line file up to ``end``, and the points of its journal that are not in it (yet)."""
+    """One writer's part of a track: its line file up to ``end``, and the points of its journal that are not in it
+    (yet)."""
 
     path: Path
     end: linefile.Tail
     waiting: list[PointLine]
 
     @property
-    def count(self) -> int:
+    def points(self) -> int:
         return linefile.count_lines(self.path, self.end.size) + self.end.complete + len(self.waiting)
 
 
@@ -105,12 +105,9 @@ def page(folder: RunFolder, name: str, journals: Path, start_index: int, limit: 
     if start_index < 0 or limit < 0:
         raise ValueError(f"start_index and limit must not be negative; they are {start_index} and {limit}")
     parts = series(folder, name, salvages(journals))
-    found = merged(parts)
+    rest = merged(parts)
     single = len(parts) == 1
-    if single:
-        rest = (point for point in found if point.index >= start_index)
-    else:
-        rest = islice(found, start_index, None)
+    rest = (point for point in rest if point.index >= start_index) if single else islice(rest, start_index, None)
     chosen = list(islice(rest, limit))
     data: list[Point] = [
         {"index": point.index if single else start_index + place, "data": point.fields(), "createdAt": point.createdAt}
@@ -150,7 +147,7 @@ def _summary(folder: RunFolder, name: str, left: list[recovery.Salvage]) -> Trac
         raise NotStoredError(f"Track {name} not found")
     total, times = 0, []
     for part in parts:
-        total += part.count
+        total += part.points
         times += [point.createdAt for point in _ends(part)]
     found = empty_summary(name)
     found["totalDataPoints"] = total
@@ -185,4 +182,3 @@ def empty_summary(name: str) -> TrackSummary:
         "trackId": f"local-track-{name}", "name": name, "description": None, "tags": [], "metadata": None,
         "totalDataPoints": 0, "firstDataAt": None, "lastDataAt": None, "createdAt": None, "updatedAt": None,
     }  # fmt: skip
-

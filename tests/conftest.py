@@ -1,0 +1,34 @@
+"""What every test gets: no settings from the person who runs it, and a time limit that fits its kind."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+
+LONG_TIMEOUT_S = 1200.0  # of a test marked `long` that names no limit of its own
+
+# A busy machine must not fail a test: the time limit is on the whole test, not on single examples.
+settings.register_profile("penstock", deadline=None)
+settings.load_profile("penstock")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(LONG_TIMEOUT_S))
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drop PENSTOCK_* and point the user's configuration folder at an empty one, for child processes too."""
+    for name in [name for name in os.environ if name.startswith("PENSTOCK_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "no-configuration"))
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Async tests (``@pytest.mark.anyio``) run on both event loops."""
+    return str(request.param)
