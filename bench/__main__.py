@@ -16,7 +16,7 @@ from typing import Any, Final
 from bench.child import REPOSITORY, MeasurementError
 from bench.report import Part, Plan, number, target_table
 
-PARTS: Final = ("hot_path", "throughput", "tracks", "startup")
+PARTS: Final = ("hot_path", "throughput", "tracks", "startup", "plain_writes")
 RESULTS: Final = REPOSITORY / "bench" / "results"
 
 

@@ -26,6 +26,7 @@ Layer: TypeAlias = Iterable[tuple[str, Any, str]]  # name of the setting, checke
 
 PREFIX: Final = "PENSTOCK_"
 PROJECT_FILE: Final = "penstock.toml"
+NOT_SETTINGS: Final = frozenset({"PENSTOCK_CORE"})  # read when penstock is imported: see _journal/native.py
 TRUE_TEXTS: Final = frozenset({"1", "true", "yes", "on"})
 FALSE_TEXTS: Final = frozenset({"0", "false", "no", "off"})
 _CLOSE: Final = 0.75  # difflib's ratio: FLUSH_INTERVAL is close to FLUSH_INTERVAL_S, SERVER to nothing
@@ -309,6 +310,8 @@ def _refuse_or_warn(variable: str, origin: str) -> None:
 
     # Kubernetes puts such variables into every container beside a service that is called penstock or penstock-x.
     if re.fullmatch(PREFIX + r"(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)", variable):
+        return
+    if variable in NOT_SETTINGS:
         return
     close = _similar(variable[len(PREFIX) :])
     if close is not None:

@@ -21,6 +21,7 @@ WAKE_SHARE: Final = 4  # the producer wakes the writer each time another 1/4 of 
 FLUSH_INTERVAL_S: Final = 0.3  # an idle session wakes 3.3 times a second (promise: at most 4)
 SYNC_INTERVAL_S: Final = 0.6  # with the flush interval: a point is fsynced at most 0.9 s after its append
 QUANTUM_BYTES: Final = 16 << 10  # 256 two-field points: about 200 us of the GIL before the writer gives way
+FAST_QUANTUM_BYTES: Final = 2 << 20  # with the C core, which does not hold the GIL meanwhile: 32,768 two-field points
 CHUNK_BYTES: Final = 256 << 10  # a track's encoded lines are handed to the disk at this size at the latest
 PENDING_BYTES: Final = 8 << 20  # encoded lines that may wait in memory over all tracks of a session
 OPEN_LINE_FILES: Final = 128  # line files that a session keeps open; a soft limit of 1,024 is common

@@ -15,13 +15,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from penstock import _journal, limits
+from penstock import limits
 from penstock._codec.values import plain, text
 from penstock._engine.engine import LOG, Engine
 from penstock._engine.intake import CLOSED
 from penstock._engine.places import journal_folder
 from penstock._engine.recover import recover as _recover
 from penstock._engine.trackdocs import Facts, TrackDocuments
+from penstock._journal.native import core, native
+from penstock._store import notices
 from penstock._store.documents import sweep_temporaries
 from penstock._store.layout import RunFolder
 from penstock._store.names import check_name
@@ -172,9 +174,15 @@ class Session:
                     self._engine = Engine(self._run, self.config, self)
                     report = self._engine.report
                     self._document.running(self._given, self.config, report.points + report.logs)
-            self._tracks = {}
+            self._know_tracks()
             self._open = True
         return self
+
+    def _know_tracks(self) -> None:
+        """Forget all handles. With the C core the look-up of a handle costs no more than one in a dict."""
+        self._tracks = {}
+        if native is not None:
+            self.__dict__["track"] = native.Lookup(self._tracks, partial(Session.track, self)).get
 
     def close(self) -> None:
         """Write everything, close the run with status DONE and let go of it. Closing twice does nothing.
@@ -188,16 +196,22 @@ class Session:
             if not self._open:
                 return
             self._open = False
-            self._tracks = {}
+            self._know_tracks()
             engine, self._engine = self._engine, None
             if engine is None:
                 return
-            forked = engine.intake.forked
             engine.close(timeout_s)
-            if not forked:
+            if not engine.intake.forked:  # nothing of the run was this child's
                 self._write_track_documents(engine)
-                others = _recover(self._run, journal_folder(self._run, self.config.journal_dir)).live
-                self._document.end(ending, alone=not others)
+                self._document.end(ending, alone=not self._others())
+
+    def _others(self) -> int:
+        """How many other writers of the run live; what dead ones left is recovered."""
+        try:
+            return _recover(self._run, journal_folder(self._run, self.config.journal_dir)).live
+        except OSError as error:
+            notices.warn("recovery", f"{self._run.path}: the run's journals cannot be looked at ({error})")
+            return 0
 
     def _write_track_documents(self, engine: Engine) -> None:
         lanes = list(engine.intake.lanes.items())
@@ -358,6 +372,8 @@ class Session:
         flat = ParametersBuilder.flatten_dict(values, sep="/")
         intake = self._engine.intake
         ready = []
+        if "value" in extra:
+            raise TypeError("log(mapping): value was given twice, in the mapping and by name")
         for name, value in flat.items():  # all are checked before the first is stored
             track = self.track(name)
             ready.append((track, intake.convert(f"track {name!r}", {"value": value, **extra})))
@@ -409,12 +425,12 @@ class Session:
         self.check_open()
         engine = self._engine
         if engine is None:
-            return SessionStats(_journal.core, "disabled", "", 0, 0, 0, 0, 0, {}, 0, 0, 0, 0, None)
+            return SessionStats(core, "disabled", "", 0, 0, 0, 0, 0, {}, 0, 0, 0, 0, None)
         books = engine.books("journal", reached=True)
         writer, ring = engine.writer, engine.intake.ring
         error = writer.failed or writer.stall
         return SessionStats(
-            _journal.core, engine.durability, engine.writer_id, *books[2:], ring.capacity, ring.used(),
+            core, engine.durability, engine.writer_id, *books[2:], ring.capacity, ring.used(),
             sum(1 for name in list(engine.intake.lanes) if name), writer.sink.open_files, str(error) if error else None,
         )  # fmt: skip
 

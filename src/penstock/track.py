@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from penstock import limits
 from penstock._engine.intake import DROPPED, Intake, Shape
 from penstock._journal.lane import MISSING, Lane
+from penstock._journal.native import native
 from penstock.errors import FieldTypeError
 from penstock.query import points
 from penstock.records import FieldValue, TrackPage, TrackSummary
@@ -64,7 +65,11 @@ class Track:
 
     def _compile(self, lane: Lane, intake: Intake, shape: Shape) -> None:
         self._compiled = shape
-        compiled = lane.compiled(intake.layout(shape), *shape, self._append)
+        if "append" in self.__dict__ and native is not None:
+            return  # the C core's append takes every shape
+        compiled = lane.native(intake.names_id, self._append) or lane.compiled(
+            intake.layout(shape), *shape, self._append
+        )
         if compiled is not None:
             self.__dict__["append"] = compiled
 

@@ -8,6 +8,7 @@ tolerant: a line that does not parse is not a line. This module must not know fi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -18,6 +19,7 @@ from penstock.records import LogLine
 
 POINT_KEY: Final = "index"
 LOG_KEY: Final = "sequenceNumber"
+_LAST_PLACE: Final = 2**64 - 2**32  # records count in 64 bits: a foreign line that says more is none of ours
 T = TypeVar("T")
 
 
@@ -53,7 +55,7 @@ class LineEncoder:
     def __init__(self) -> None:
         self._encoder = msgspec.json.Encoder()
         self._payload = msgspec.json.Decoder(dict[str, Any])
-        self._structs: dict[tuple[str, ...], type[msgspec.Struct]] = {}
+        self._structs: dict[tuple[str, ...], Callable[..., Any]] = {}
 
     def points(
         self, names: tuple[str, ...], indices: Sequence[int], times: Sequence[int], columns: Sequence[Sequence[Any]]
@@ -78,13 +80,22 @@ class LineEncoder:
         ]
         return self._encoder.encode_lines(lines)
 
-    def _define(self, names: tuple[str, ...]) -> type[msgspec.Struct]:
+    def _define(self, names: tuple[str, ...]) -> Callable[..., Any]:
         if len(self._structs) >= 1024:  # a program that makes up field names must not grow this for ever
             self._structs.clear()
         fields = [(f"f{place}", Any) for place in range(len(names))]
         rename = {f"f{place}": name for place, name in enumerate(names)}
-        made = self._structs[names] = msgspec.defstruct("Fields", fields, rename=rename, gc=False)
+        made: Callable[..., Any]
+        try:
+            made = msgspec.defstruct("Fields", fields, rename=rename, gc=False)
+        except ValueError:  # a name with a quote, a backslash or a control character: only dicts escape those
+            made = partial(_as_dict, names)
+        self._structs[names] = made
         return made
+
+
+def _as_dict(names: tuple[str, ...], *values: Any) -> dict[str, Any]:
+    return dict(zip(names, values, strict=True))
 
 
 def _storable(column: Sequence[Any]) -> Sequence[Any]:
@@ -130,9 +141,13 @@ def parse_place(key: str, line: bytes) -> int | None:
     line."""
     if key == POINT_KEY:
         place = _tolerant(_index_decoder.decode, line)
-        return None if place is None else place.index
+        return None if place is None else _counted(place.index)
     number = _tolerant(_sequence_decoder.decode, line)
-    return None if number is None else number.sequenceNumber
+    return None if number is None else _counted(number.sequenceNumber)
+
+
+def _counted(place: int) -> int | None:
+    return place if 0 <= place <= _LAST_PLACE else None
 
 
 def _tolerant(decode: Callable[[bytes], T], line: bytes) -> T | None:

@@ -62,11 +62,28 @@ class Coalescer:
             self._since = now_s
         return chunk.size >= self._chunk_bytes
 
-    def due(self, now_s: float) -> bool:
-        """Whether everything that waits should be written now."""
+    def spread(self, names: list[str], lines: list[bytes], now_s: float) -> None:
+        """Add one line to each of these tracks: points of many tracks that were encoded together."""
+        chunks = self.chunks
+        for name, line in zip(names, lines, strict=True):
+            chunk = chunks.get(name)
+            if chunk is None:
+                chunk = chunks[name] = Chunk()
+            chunk.parts.append(line)
+            chunk.points += 1
+            chunk.size += len(line)
+        self.bytes += sum(map(len, lines))
+        self.points += len(lines)
         if self._since is None:
-            return False
-        return self.bytes >= self._pending_bytes or now_s - self._since >= self._interval_s
+            self._since = now_s
+
+    def full(self) -> bool:
+        """Whether no more may wait in memory."""
+        return self.bytes >= self._pending_bytes
+
+    def due(self, now_s: float) -> bool:
+        """Whether the oldest line has waited long enough."""
+        return self._since is not None and now_s - self._since >= self._interval_s
 
     def waiting(self) -> Iterator[tuple[str, Chunk]]:
         """The chunks that hold lines, in the order in which their tracks first came."""

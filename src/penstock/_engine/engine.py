@@ -15,6 +15,7 @@ Invariant: a journal file is removed only when every record that it ever held is
 from __future__ import annotations
 
 import os
+import threading
 import time
 from typing import Final, Protocol
 
@@ -84,13 +85,18 @@ class Engine:
             owner = self._lock.try_acquire()
             self.report = recover(self.folder, journal_folder(self.folder, self.config.journal_dir), owner=owner)
         except OSError as error:
-            notices.warn("journal", f"{self.folder.path}: the run's journals cannot be looked at ({error})")
+            notices.warn("recovery", f"{self.folder.path}: the run's journals cannot be looked at ({error})")
             return False
         if self.report.points or self.report.logs:
             notices.recovered(
                 "recovery", f"{self.folder.path}: {self.report.points} points and {self.report.logs} log lines of a "
                 "writer that had died were recovered from its journal",
             )  # fmt: skip
+        if self.report.unreadable:
+            notices.lost(
+                "unreadable",
+                f"{self.folder.path}: {self.report.unreadable} records of a journal have no names and are lost",
+            )
         for path, reason in self.report.refused:
             notices.warn("recovery", f"{path} was not recovered: {reason}")
         if owner and self.report.owner_refused:
@@ -154,14 +160,17 @@ class Engine:
     # -- what the intake asks for (Outlet)
 
     def wake(self) -> None:
-        if self._hosted:
-            host().wake()
-        elif not self.intake.closed:
-            self._hosted = True
-            try:
+        try:
+            if self._hosted:
+                host().wake()
+            elif not self.intake.closed:
+                self._hosted = True
                 host().add(self)
-            except RuntimeError:  # no new threads at interpreter shutdown: whoever closes drains
-                self._hosted = False
+        except (
+            RuntimeError,
+            OSError,
+        ):  # no new threads at interpreter shutdown, or no descriptors: whoever closes drains
+            self._hosted = False
 
     def stalled(self) -> bool:
         return self.writer.stall is not None or self.writer.failed is not None
@@ -173,9 +182,8 @@ class Engine:
         return True
 
     def in_writer(self) -> bool:
-        import threading
-
-        return host().ident == threading.get_ident()
+        ident = threading.get_ident()
+        return self.writer.turn.ident == ident or (self._hosted and host().ident == ident)
 
     def degrade(self, error: OSError) -> None:
         """No room for a new name in the journal file: go on in memory, and keep the file until it is written."""
@@ -226,7 +234,7 @@ class Engine:
             return  # still no room: the warning was given when it began
         self._move(fresh)
         notices.recovered(
-            "journal", f"{fresh.path}: a new journal was made; points survive a kill of this process again"
+            "journal again", f"{fresh.path}: a new journal was made; points survive a kill of this process again"
         )
         old.close(remove=False)
 
@@ -263,6 +271,8 @@ class Engine:
                 left_s = deadline_s - time.monotonic()
                 if ticket.answered.wait(max(0.0, min(left_s, _LOOK_S))) or left_s <= 0:
                     return ticket.reached
+        if self.intake.forked:
+            return True  # a signal handler forked while this thread waited: what it waited for is the parent's
         if self.in_writer():
             return False  # a __del__ on the writer's own thread: it cannot wait for itself
         done = self.writer.finish()
@@ -271,11 +281,12 @@ class Engine:
     def close(self, timeout_s: float) -> bool:
         """Drain, write, fsync, remove the journal. False when something stays in the journal (its path is logged)."""
         self.intake.close()
-        exits.forget(self)
         if self.intake.forked:
-            return True
+            return self._left_to_parent()
         ticket = Ticket(self.intake.ring.window().head, sync=True, final=True)
         complete = self._settle(ticket, timeout_s) and self.writer.failed is None
+        if self.intake.forked:  # a signal handler forked while this thread waited: everything here is the parent's
+            return self._left_to_parent()
         if not complete and self._hosted and host().alive and not ticket.answered.is_set():
             self._say_left()
             return False  # the host still works on it: whatever it does not finish is recovered later
@@ -283,10 +294,16 @@ class Engine:
         self.writer.sink.close()
         if not complete:
             self._say_left()
+        self.intake.ring.detach()
         for journal in (self.intake.journal, *(kept for kept, _position in self._retired)):
             journal.close(remove=complete)
         self._lock.release()
+        exits.forget(self)  # last: a fork in the middle of this has to know of it
         return complete
+
+    def _left_to_parent(self) -> bool:
+        exits.forget(self)
+        return True
 
     def _say_left(self) -> None:
         left = self.intake.accepted - self.writer.written
@@ -320,6 +337,7 @@ class Engine:
         if not self.intake.forked:
             self._inherited = journal.export()
         self.intake.after_fork()
+        self.intake.ring.detach()
         journal.abandon()
         for kept, _position in self._retired:
             kept.abandon()
@@ -343,6 +361,7 @@ class Engine:
             self.intake.restart(journal)
             self.writer = self._make_writer()
             exits.watch_child()
+            self.intake.forked = False  # last: until then every other thread of this child waits for us here
 
     def at_exit(self) -> None:
         self._keeper.at_exit()

@@ -23,19 +23,14 @@ class Mortal(Protocol):
 
 
 _open: dict[int, Mortal] = {}
-_hooked = False
+_finalized_pid = 0  # the process in which multiprocessing knows our exit hook
 _forked_hook: Callable[[], None] | None = None
 
 
 def watch(mortal: Mortal) -> None:
     """Tell ``mortal`` of forks and of the end of the process, until ``forget``."""
-    global _hooked
     _open[id(mortal)] = mortal
-    if not _hooked:
-        _hooked = True
-        atexit.register(_at_exit)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_after_fork)
+    watch_child()
 
 
 def forget(mortal: Mortal) -> None:
@@ -43,10 +38,14 @@ def forget(mortal: Mortal) -> None:
 
 
 def watch_child() -> None:
-    """In a child made by multiprocessing: have its own exit hook run ours. Elsewhere nothing."""
+    """In a child made by multiprocessing: have its own exit hook run ours, once. Elsewhere nothing."""
+    global _finalized_pid
+    if _finalized_pid == os.getpid():
+        return
     process = sys.modules.get("multiprocessing.process")
     util = sys.modules.get("multiprocessing.util")
     if process is not None and util is not None and process.parent_process() is not None:
+        _finalized_pid = os.getpid()
         util.Finalize(None, _at_exit, exitpriority=100)
 
 
@@ -66,3 +65,10 @@ def on_fork(hook: Callable[[], None]) -> None:
     """Run ``hook`` last in every forked child."""
     global _forked_hook
     _forked_hook = hook
+
+
+# At import, not when the first session opens: exit hooks run in reverse order, and a user's hook that was registered
+# between the import and the session shall still find the session open.
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

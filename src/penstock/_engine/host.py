@@ -24,11 +24,14 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from penstock._engine.writer import Ticket, Writer
+from penstock._store import notices
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
 SLICE_S: Final = 0.25
+_IMPORTS_S: Final = 5.0  # a fork waits so long for the thread's imports, which take about 0.1 s; then it goes ahead
+_RESTART_S: Final = 1.0  # a thread that ended is started again no more often than this
 
 
 class Guest(Protocol):
@@ -57,12 +60,16 @@ class Host:
         self.ident: int | None = None
         self._guests: dict[int, Guest] = {}
         self._syncing: set[int] = set()
+        self._place: list[None] = [None]  # taken by whoever starts the thread; pop and append are atomic
         import socket
 
         self._receive, self._send = socket.socketpair()
         self._receive.setblocking(False)
         self._send.setblocking(False)
         self._thread: threading.Thread | None = None
+        self._imported = threading.Event()  # clear while the thread starts and imports
+        self._imported.set()
+        self._died_s: float | None = None  # when the thread ended: it could not make its event loop
 
     @property
     def alive(self) -> bool:
@@ -72,10 +79,31 @@ class Host:
     def add(self, guest: Guest) -> None:
         """Drive this guest's writer from now on, until its final ticket."""
         self._guests[id(guest)] = guest
-        if self._thread is None or not self._thread.is_alive():
-            thread = self._thread = threading.Thread(target=self._main, name="penstock-writer", daemon=True)
-            thread.start()
+        self._start()
         self.wake()
+
+    def _start(self) -> None:
+        """Start the thread unless it runs. Producers may come here together: the one that gets the place does it."""
+        try:
+            self._place.pop()
+        except IndexError:
+            return
+        try:
+            if self._thread is None or not self._thread.is_alive():
+                thread = threading.Thread(target=self._main, name="penstock-writer", daemon=True)
+                self._imported.clear()
+                thread.start()
+                self._thread = thread
+        except BaseException:
+            self._imported.set()
+            raise
+        finally:
+            self._place.append(None)
+
+    def await_imports(self) -> None:
+        """Wait, for a while, until the thread has imported what it needs."""
+        if threading.get_ident() != self.ident:
+            self._imported.wait(_IMPORTS_S)
 
     def remove(self, guest: Guest) -> None:
         self._guests.pop(id(guest), None)
@@ -84,6 +112,9 @@ class Host:
         """Have the host look at its guests now. Never blocks, takes no lock."""
         with contextlib.suppress(OSError):  # full: it is awake already; closed: the interpreter is going down
             self._send.send(b"\0")
+        if self._died_s is not None and time.monotonic() - self._died_s > _RESTART_S:
+            self._died_s = None
+            self._start()
 
     def abandon(self) -> None:
         """In a forked child: close the copies of the parent's sockets."""
@@ -93,10 +124,17 @@ class Host:
     # -- the thread -----------------------------------------------------------------------------------------------
 
     def _main(self) -> None:
-        import anyio
-
         self.ident = threading.get_ident()
-        anyio.run(self._rounds, backend="asyncio")
+        try:
+            import anyio
+
+            anyio.run(self._rounds, backend="asyncio")
+        except OSError as error:  # the process is out of descriptors; whoever waits drains by itself meanwhile
+            notices.warn("host", f"the writer's thread cannot run now ({error}); it is tried again")
+        finally:
+            self.ident = None
+            self._imported.set()
+            self._died_s = time.monotonic()
 
     async def _rounds(self) -> None:
         import anyio
@@ -107,6 +145,7 @@ class Host:
                 with anyio.move_on_after(self._pause()):
                     await anyio.wait_readable(self._receive)
                     tick = False
+                self._imported.set()
                 self._clear()
                 for guest in list(self._guests.values()):
                     try:
@@ -191,15 +230,19 @@ async def _in_thread(work: Any) -> bool:
     return done
 
 
-_host: Host | None = None
+_watching_forks = False
+_hosts: dict[int, Host] = {}  # by process id, so that a forked child never meets its parent's
 
 
 def host() -> Host:
     """The host of this process; made at the first call, and anew in a forked child."""
-    global _host
-    current = _host
-    if current is None or current.pid != os.getpid():
-        current = _host = Host()
+    pid = os.getpid()
+    current = _hosts.get(pid)
+    if current is None:
+        made = Host()
+        current = _hosts.setdefault(pid, made)  # atomic: producers may come here together
+        if current is not made:
+            made.abandon()
     return current
 
 
@@ -212,10 +255,22 @@ def preload() -> None:
 
     import anyio.to_thread  # noqa: F401
 
+    # Only now: such hooks run in reverse order, and that of `logging`, which asyncio imports, takes a lock that the
+    # starting thread needs. Ours has to wait for the thread before that lock is taken.
+    global _watching_forks
+    if not _watching_forks and hasattr(os, "register_at_fork"):
+        _watching_forks = True
+        os.register_at_fork(before=_await_imports)
+
+
+def _await_imports() -> None:
+    """Before a fork: let the thread finish its imports. What is half imported then stays so in the child, for ever."""
+    current = _hosts.get(os.getpid())
+    if current is not None:
+        current.await_imports()
+
 
 def forget_host() -> None:
     """In a forked child: the parent's host is not here."""
-    global _host
-    if _host is not None:
-        _host.abandon()
-        _host = None
+    while _hosts:
+        _hosts.popitem()[1].abandon()

@@ -109,6 +109,8 @@ class Intake:
         known = self.names.get(names)
         if known is not None:
             return known
+        if self.forked:
+            self._outlet.revive()  # the parent's journal is not ours to define names in
         for name in names:
             text("field names", name, name)
             if len(name) > limits.FIELD_NAME_BYTES or len(name.encode()) > limits.FIELD_NAME_BYTES:
@@ -130,11 +132,11 @@ class Intake:
 
     # -- records --------------------------------------------------------------------------------------------------
 
-    def convert(self, where: str, fields: dict[str, Any]) -> tuple[Shape | None, tuple[Any, ...] | dict[str, Any]]:
-        """A point's fields as plain values: (shape, values) for a point of numbers, (None, fields) for any other.
+    def convert(self, where: str, fields: dict[str, Any]) -> tuple[Shape | None, tuple[Any, ...] | bytes]:
+        """A point's fields, ready to be put: (shape, values) for a point of numbers, (None, payload) for any other.
 
-        Raises TypeError without fields, FieldTypeError and FieldValueError for values that cannot be stored.
-        """
+        Raises TypeError without fields, FieldTypeError and FieldValueError for what cannot be stored: after this,
+        nothing about the point is wrong."""
         if not fields:
             raise TypeError(f"{where}: a point needs at least one field, for example append(value=0.5)")
         values = tuple([plain(where, name, value) for name, value in fields.items()])
@@ -144,30 +146,34 @@ class Intake:
             except KeyError:
                 pass
             else:
-                return (tuple(fields), codes), values
+                shape = (tuple(fields), codes)
+                self.layout(shape)
+                return shape, values
         names = tuple([text(where, name, name) for name in fields])
-        return None, dict(zip(names, values, strict=True))
+        payload = encode_fields(dict(zip(names, values, strict=True)))
+        self._check_size(where, payload)
+        return None, payload
 
     def put_point(self, lane: Lane, shape: Shape | None, values: Any, at_ns: int = 0) -> int:
         """Put a converted point. Returns its index, or DROPPED."""
         at_ns = at_ns or now_ns()
         if shape is not None:
             return lane.put_numbers(self.layout(shape), values, at_ns)
-        return self._put_payload(lane, fmt.KIND_GENERAL, encode_fields(values), at_ns)
+        return lane.put_payload(fmt.KIND_GENERAL, values, at_ns)
 
     def put_log(self, lane: Lane, level: str, message: str, metadata: dict[str, Any] | None) -> int:
         """Put a log line whose values are plain already. Returns its sequence number, or DROPPED."""
-        return self._put_payload(lane, fmt.KIND_LOG, encode_log(level, message, metadata), now_ns())
+        payload = encode_log(level, message, metadata)
+        self._check_size("log", payload)
+        return lane.put_payload(fmt.KIND_LOG, payload, now_ns())
 
-    def _put_payload(self, lane: Lane, kind: int, payload: bytes, at_ns: int) -> int:
+    def _check_size(self, where: str, payload: bytes) -> None:
         size = fmt.payload_record_bytes(payload)
         if size > self.ring.record_max:
-            what = f"track {lane.name!r}" if lane.name else "log"
             raise FieldValueError(
-                what, "*", f"takes {size} bytes in one record; at most {self.ring.record_max} fit. "
+                where, "*", f"takes {size} bytes in one record; at most {self.ring.record_max} fit. "
                 "Store large values with session.files().upload(), or open the session with a larger ring_bytes",
             )  # fmt: skip
-        return lane.put_payload(kind, payload, at_ns)
 
     @property
     def accepted(self) -> int:
@@ -208,6 +214,8 @@ class Intake:
     def _wait_for_room(self, size: int) -> bool:
         ring = self.ring
         while True:
+            if self.forked:  # a signal handler forked while this thread waited: this is the child
+                self._outlet.revive()
             if self._outlet.in_writer():  # a __del__ that logs on the writer's own thread
                 self.drops[FULL] += 1
                 return False
@@ -250,7 +258,12 @@ class Intake:
         if self.closed or self.forked or self._on_full != "block":
             return True  # append at once: it raises, revives, drops or finds room
         end: int = self.ring.state[0] + size
-        return end <= self.ring.state[1] or self.ring.extend(size) or self._outlet.stalled()
+        if end <= self.ring.state[1]:
+            return True
+        if self.ring.extend(size):
+            self._outlet.wake()  # the append that follows finds room, so it will not do this
+            return True
+        return self._outlet.stalled()
 
     def close(self) -> None:
         """Refuse everything from now on. Appends that are under way are in the ring or raise."""
@@ -268,12 +281,12 @@ class Intake:
         self._waiting.clear()
 
     def restart(self, journal: JournalFile) -> None:
-        """Begin anew in a forked child's own journal, with the parent's numbers for tracks and names."""
+        """Begin anew in a forked child's own journal, with the parent's numbers for tracks and names. The caller clears
+        ``forked`` when the writer is there too."""
         for lane in self.lanes.values():
             lane.restart()
         self.drops = dict.fromkeys(self.drops, 0)
         self.journal = journal
-        self.forked = False
         self.ring.restart(journal)
 
 

@@ -8,9 +8,10 @@ step. The rules are in docs/format/journal.md. A journal is removed only after i
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from penstock import limits
 from penstock._codec.lines import LOG_KEY, POINT_KEY, LineEncoder
@@ -24,6 +25,8 @@ from penstock._store.documents import write_all
 from penstock._store.layout import RunFolder
 from penstock._store.locks import FileLock
 from penstock.errors import JournalError
+
+_UNFINISHED_S: Final = 60.0  # a journal is made in milliseconds
 
 
 class Report(NamedTuple):
@@ -67,7 +70,10 @@ def recover(folder: RunFolder, journals: Path, *, owner: bool | None = None) -> 
     ``owner`` says whether the caller holds the run's writer lock; None takes it here if it is free. Raises nothing that
     one journal causes: see ``Report.refused``.
     """
-    paths = sorted(journals.glob("*.ring")) if journals.is_dir() else []
+    if not journals.is_dir():
+        return Report()
+    _sweep(journals)
+    paths = sorted(journals.glob("*.ring"))
     if not paths:
         return Report()
     lock = FileLock(folder.writer_lock)
@@ -102,8 +108,28 @@ def _recover_one(folder: RunFolder, path: Path, report: Report, *, owner: bool) 
         return report._replace(recovered=report.recovered + 1)
     except (JournalError, OSError) as error:
         return report._replace(refused=(*report.refused, (path, str(error))))
+    except Exception as error:  # noqa: BLE001 - a journal that makes no sense must not keep a run from being opened
+        return report._replace(refused=(*report.refused, (path, f"{type(error).__name__}: {error}")))
     finally:
         os.close(fd)
+
+
+def _sweep(journals: Path) -> None:
+    """Remove what was left by processes that died while they made a journal: nothing was ever logged into it."""
+    for path in journals.glob(".*.new"):
+        try:
+            fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0))
+        except OSError:
+            continue
+        try:
+            # The age, because a journal is not locked at the very moment in which it is made.
+            old = time.time() - os.fstat(fd).st_mtime > _UNFINISHED_S
+            if old and journal_file.try_lock(fd) and _same_file(fd, path):
+                path.unlink()
+        except OSError:
+            pass
+        finally:
+            os.close(fd)
 
 
 def _same_file(fd: int, path: Path) -> bool:

@@ -16,6 +16,7 @@ must not know threads, sessions, or what a durability level is called."""
 from __future__ import annotations
 
 import errno
+import os
 import threading
 import time
 from collections import deque
@@ -24,13 +25,16 @@ from typing import Final
 from penstock import limits
 from penstock._codec.lines import LineEncoder
 from penstock._engine.coalescer import Coalescer
+from penstock._engine.fastdrain import FastDrain
 from penstock._engine.intake import Intake
 from penstock._journal import drain
 from penstock._journal import format as fmt
+from penstock._journal.native import native
 from penstock._journal.ring import Position
 from penstock._sinks.local import LocalSink
 from penstock._store import notices
 
+_TURN_S: Final = 10.0  # only a thread that the interpreter froze at its end keeps its turn longer
 _SLACK_S: Final = 0.05  # the host looks at intervals: a little early is better than a whole interval late
 
 
@@ -55,6 +59,30 @@ class Ticket:
         self.answered.set()
 
 
+class Turn:
+    """Who drives a writer: the host's thread, or, when that does not run, whoever closes or makes room. One at a time.
+
+    ``ident`` is the thread that has the turn: code that runs inside it (a signal handler, a ``__del__``) must not
+    wait for it."""
+
+    __slots__ = ("_lock", "ident")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.ident: int | None = None
+
+    def take(self) -> bool:
+        """Wait for the turn. False when this thread has it already, or somebody else does not give it."""
+        if self.ident == threading.get_ident() or not self._lock.acquire(timeout=_TURN_S):
+            return False
+        self.ident = threading.get_ident()
+        return True
+
+    def give(self) -> None:
+        self.ident = None
+        self._lock.release()
+
+
 class Writer:
     """Drains one session's ring into one sink."""
 
@@ -68,12 +96,16 @@ class Writer:
         self.synced = 0  # of those, fsynced
         self.stall: OSError | None = None
         self.failed: Exception | None = None
+        self.turn: Final = Turn()
         self._ring: Final = intake.ring
         self._cursor: Position = self._ring.window().tail
         self._encoder: Final = LineEncoder()
         self._coalescer: Final = Coalescer(
             chunk_bytes=chunk_bytes, pending_bytes=limits.PENDING_BYTES, interval_s=interval_s
         )
+        self._fast = None if native is None else FastDrain(native, self._ring, intake.names_by_id)
+        if self._fast is not None:
+            sink.closing = self._detach
         self._sync_interval_s: Final = sync_interval_s
         self._retry_s = 0.0
         self._urgent = False  # log lines are read by people while the run goes on
@@ -83,36 +115,81 @@ class Writer:
 
     def step(self) -> bool:
         """Take one quantum out of the ring and write what is due. False when there is nothing to take (for now)."""
+        if not self.turn.take():
+            return False
+        try:
+            return self._step()
+        finally:
+            self.turn.give()
+
+    def _step(self) -> bool:
         now_s = time.monotonic()
-        if self._coalescer.bytes >= limits.PENDING_BYTES and not self.write(now_s):
+        if self._coalescer.full() and not self._write(now_s):
             return False
         took = self._take(now_s)
-        if self._coalescer.due(now_s) or self._half_full() or (self._urgent and not took):
-            self.write(now_s)
+        if not self._coalescer.points:
+            self._release()
+        elif not took and (self._urgent or self._coalescer.due(now_s) or self._ring.used() * 2 >= self._ring.capacity):
+            self._write(now_s)  # not before the ring is drained: thousands of tracks share as few writes as can be
         return took
-
-    def _half_full(self) -> bool:
-        """Whether much of the ring is drained or waits to be, and some of it can be released."""
-        return self._cursor != self._ring.window().tail and self._ring.used() * 2 >= self._ring.capacity
 
     def _take(self, now_s: float) -> bool:
         head = self._ring.window().head
         if self._cursor == head:
             return False
+        if self._fast is not None:
+            self._take_fast(self._fast, head, now_s)
+            return True
         position, data = self._ring.copy(self._cursor, head, self._quantum())
-        used, blocks = drain.decode(data)
+        used, blocks = drain.runs(data)
         if not used and data:  # one record larger than the quantum
             position, data = self._ring.copy(self._cursor, head, fmt.U32.unpack_from(data)[0])
-            used, blocks = drain.decode(data)
+            used, blocks = drain.runs(data)
             if not used:
                 raise ValueError(f"no record where one should start, at {position} of {self._ring.window()}")
         for block in blocks:
             self._urgent = self._urgent or block.kind == fmt.KIND_LOG
-            name = self.intake.tracks[block.track]
-            if self._coalescer.add(name, self._encode(block), len(block.indices), now_s):
-                self._write_chunk(name, now_s)
+            self._collect(block, now_s)
         self._cursor = (position[0], position[1] + used)
         return True
+
+    def _take_fast(self, fast: FastDrain, head: Position, now_s: float) -> None:
+        refused: OSError | None = None
+        self._cursor, rows = fast.take(self._cursor, head, limits.FAST_QUANTUM_BYTES)
+        for row in rows:
+            name = self.intake.tracks[row.track]
+            self._urgent = self._urgent or row.track == 0
+            if row.written_bytes:
+                self.sink.wrote(name, row.written_bytes)
+                self.written += row.written_points
+                self._dirty_since = now_s if self._dirty_since is None else self._dirty_since
+            if row.lines:
+                full = self._coalescer.add(name, row.lines, row.points, now_s)
+                if row.error:
+                    refused = OSError(row.error, os.strerror(row.error))
+                elif full:
+                    self._write_chunk(name, now_s)
+        if refused is not None:
+            self._refused(refused)
+
+    def _detach(self, name: str) -> None:
+        lane = self.intake.lanes.get(name)
+        if lane is not None and self._fast is not None:
+            self._fast.detach(lane.track)
+
+    def _attach(self, name: str) -> None:
+        """The track's file is open and nothing of it waits: its next lines may go there directly."""
+        fd, lane = self.sink.descriptor(name), self.intake.lanes.get(name)
+        if fd is not None and lane is not None and self._fast is not None:
+            self._fast.attach(lane.track, fd)
+
+    def _collect(self, block: drain.Block, now_s: float) -> None:
+        lines = self._encode(block)
+        names = self.intake.tracks
+        if block.tracks:
+            self._coalescer.spread([names[track] for track in block.tracks], lines.splitlines(keepends=True), now_s)
+        elif self._coalescer.add(names[block.track], lines, len(block.indices), now_s):
+            self._write_chunk(names[block.track], now_s)
 
     def _quantum(self) -> int:
         """Bytes to take at once: about 200 us of the GIL while there is time, more as the ring fills."""
@@ -132,17 +209,29 @@ class Writer:
 
     def write(self, now_s: float) -> bool:
         """Write everything that waits and release the ring up to it. False while the disk refuses."""
+        if not self.turn.take():
+            return False
+        try:
+            return self._write(now_s)
+        finally:
+            self.turn.give()
+
+    def _write(self, now_s: float) -> bool:
         if self.stall is not None and now_s < self._retry_s:
             return False
         for name, _chunk in self._coalescer.waiting():
             if not self._write_chunk(name, now_s):
                 return False
         self._urgent = False
+        self._release()
+        return True
+
+    def _release(self) -> None:
+        """Give back the ring up to the cursor: nothing waits in memory."""
         if self._cursor != self._ring.window().tail:
             self._ring.release(self._cursor)
             self.intake.journal.set_tail(self._ring.total(self._cursor))
             self.intake.made_room()
-        return True
 
     def _write_chunk(self, name: str, now_s: float) -> bool:
         if self.stall is not None and now_s < self._retry_s:
@@ -158,8 +247,11 @@ class Writer:
         if count < len(piece):
             return self._refused(OSError(errno.ENOSPC, "the disk took only a part of a write"))
         if self.stall is not None:
-            notices.recovered("disk", f"{self.sink.path(name)}: the disk takes writes again ({self.stall}); going on")
+            notices.recovered(
+                "disk again", f"{self.sink.path(name)}: the disk takes writes again ({self.stall}); going on"
+            )
             self.stall = None
+        self._attach(name)
         return True
 
     def _refused(self, error: OSError) -> bool:
@@ -193,10 +285,15 @@ class Writer:
 
     def finish(self) -> bool:
         """Drain and write to the end, without giving way. False when the disk refused or the writer had failed."""
-        if self.failed is not None:
+        if self.failed is not None or not self.turn.take():
             return False
-        self._retry_s = 0.0
-        while self.step():
-            if self.stall is not None:
+        try:
+            self._retry_s = 0.0
+            if self.stall is not None and not self._write(time.monotonic()):
                 return False
-        return self.write(time.monotonic())
+            while self._step():
+                if self.stall is not None:
+                    return False
+            return self._write(time.monotonic())
+        finally:
+            self.turn.give()

@@ -7,7 +7,7 @@ ring, where everything below the head is committed); ``valid_spans`` finds what 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from penstock._journal import format as fmt
@@ -17,8 +17,11 @@ _SIZE_KIND_COUNT: Final = fmt.PREFIX
 
 
 class Block(NamedTuple):
-    """Records of one kind and one track, in order. ``columns`` holds one list per field (kind point) or, for general
-    points and log lines, one list of payloads."""
+    """Records of one kind and one set of field names, in order.
+
+    ``columns`` holds one list per field (kind point) or, for general points and log lines, one list of payloads. When
+    ``tracks`` is empty all records are of ``track``; otherwise it has the track of each of them.
+    """
 
     kind: int
     track: int
@@ -26,12 +29,20 @@ class Block(NamedTuple):
     indices: list[int]
     times: list[int]
     columns: list[list[Any]]
+    tracks: list[int] = []  # noqa: RUF012 - never changed
 
 
 def decode(data: bytes) -> tuple[int, list[Block]]:
+    """As ``runs``, with the tracks taken apart: each block is of one track, whose records keep their order."""
+    used, blocks = runs(data)
+    return used, [one for block in blocks for one in _apart(block)]
+
+
+def runs(data: bytes) -> tuple[int, list[Block]]:
     """Blocks of all whole records at the start of ``data``, and how many bytes these take.
 
-    ``data`` starts at a record and may end in the middle of one. Each track's records keep their order.
+    ``data`` starts at a record and may end in the middle of one. The records keep their order; one block may hold
+    records of several tracks.
     """
     words = memoryview(data[: len(data) & ~7]).cast("Q")
     blocks: list[Block] = []
@@ -88,21 +99,61 @@ def _split(run: bytes, size: int, types: int) -> Iterator[Block]:
     if keys.count(first) == len(keys):
         yield Block(fmt.KIND_POINT, first & 0xFFFFFFFF, first >> 32, indices, times, columns)
         return
+    together = Block(fmt.KIND_POINT, 0, 0, indices, times, columns, [key & 0xFFFFFFFF for key in keys])
+    names = [key >> 32 for key in keys]
+    if names.count(names[0]) == len(names):
+        yield together._replace(names=names[0])
+        return
+    if len(set(keys)) == len(set(together.tracks)):
+        for number, rows in _rows_of(names).items():
+            yield _pick(together, rows)._replace(names=number)
+        return
+    for key, rows in _lots_of(keys):
+        yield _pick(together, rows)._replace(track=key & 0xFFFFFFFF, names=key >> 32, tracks=[])
+
+
+def _apart(block: Block) -> Iterator[Block]:
+    """One block per track."""
+    if not block.tracks:
+        yield block
+        return
+    for track, rows in _rows_of(block.tracks).items():
+        yield _pick(block, rows)._replace(track=track, tracks=[])
+
+
+def _rows_of(keys: list[int]) -> dict[int, list[int]]:
     rows: dict[int, list[int]] = {}
     for row, key in enumerate(keys):
         if key in rows:
             rows[key].append(row)
         else:
             rows[key] = [row]
-    for key, chosen in rows.items():
-        yield Block(
-            fmt.KIND_POINT, key & 0xFFFFFFFF, key >> 32, _pick(indices, chosen), _pick(times, chosen),
-            [_pick(column, chosen) for column in columns],
-        )  # fmt: skip
+    return rows
 
 
-def _pick(column: Sequence[Any], rows: list[int]) -> list[Any]:
-    return [column[row] for row in rows]
+def _lots_of(keys: list[int]) -> list[tuple[int, list[int]]]:
+    """Rows per key (track and field names) where some track's names change: it gets several lots, in the order of its
+    records, since its lines must not overtake each other."""
+    lots: list[tuple[int, list[int]]] = []
+    latest: dict[int, tuple[int, list[int]]] = {}
+    for row, key in enumerate(keys):
+        lot = latest.get(key & 0xFFFFFFFF)
+        if lot is None or lot[0] != key:
+            lot = latest[key & 0xFFFFFFFF] = (key, [])
+            lots.append(lot)
+        lot[1].append(row)
+    return lots
+
+
+def _pick(block: Block, rows: list[int]) -> Block:
+    """The block with only these rows."""
+    indices, times, tracks = block.indices, block.times, block.tracks
+    return block._replace(
+        indices=[indices[row] for row in rows],
+        times=[times[row] for row in rows],
+        columns=[[column[row] for row in rows] for column in block.columns],
+        tracks=[tracks[row] for row in rows] if tracks else tracks,
+    )
 
 
 def _codes(types: int) -> list[int]:

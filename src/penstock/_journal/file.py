@@ -40,10 +40,20 @@ class JournalFile:
     outlive the process.
     """
 
-    def __init__(self, header: fmt.Header, definitions_bytes: int, path: Path | None, fd: int | None) -> None:
+    def __init__(
+        self,
+        header: fmt.Header,
+        definitions_bytes: int,
+        path: Path | None = None,
+        fd: int | None = None,
+        lock: int | None = None,
+    ) -> None:
         self.header: Final = header
         self.path = path
         self.fd = fd
+        # A descriptor of its own, opened apart: mmap keeps copies of `fd`, and a forked child that cannot close one of
+        # these would hold the lock, and with it the journal, beyond the death of its parent.
+        self._lock = lock
         self.start: Final = fmt.HEADER_BYTES
         self.end: Final = fmt.HEADER_BYTES + header.ring_bytes
         self._defined = 0  # bytes of definitions written or being written
@@ -71,16 +81,18 @@ class JournalFile:
         name = header.writer.hex()
         fresh = folder / f".{name}.new"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
-        fd = os.open(fresh, flags, 0o600)
+        opened = [os.open(fresh, flags, 0o600)]
         try:
+            opened.append(os.open(fresh, flags & ~(os.O_CREAT | os.O_EXCL)))
             if fcntl is not None:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            allocate(fd, 0, fmt.HEADER_BYTES + header.ring_bytes + definitions_bytes)
+                fcntl.flock(opened[1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            allocate(opened[0], 0, fmt.HEADER_BYTES + header.ring_bytes + definitions_bytes)
             path = folder / f"{name}.ring"
-            journal = cls(header, definitions_bytes, path, fd)
+            journal = cls(header, definitions_bytes, path, *opened)
             os.rename(fresh, path)
         except BaseException:
-            os.close(fd)
+            for fd in opened:
+                os.close(fd)
             fresh.unlink(missing_ok=True)
             raise
         return journal
@@ -88,7 +100,7 @@ class JournalFile:
     @classmethod
     def in_memory(cls, header: fmt.Header, definitions_bytes: int) -> JournalFile:
         """The same bytes in anonymous memory: for when no file can be made (durability "memory")."""
-        return cls(header, definitions_bytes, None, None)
+        return cls(header, definitions_bytes)
 
     # -- definitions: any producer thread -------------------------------------------------------------------------
 
@@ -105,6 +117,7 @@ class JournalFile:
 
     def _define(self, record: bytes) -> None:
         size = len(record)
+        store = fmt.store_of(size)
         while True:
             region = self._definitions
             room = len(region)
@@ -112,7 +125,7 @@ class JournalFile:
             after = at + size
             if after <= room and region is self._definitions:
                 self._defined = after
-                region[at:after] = record
+                store(region, at, record)
                 return
             self._grow(region, size)
 
@@ -184,9 +197,10 @@ class JournalFile:
                 region.close()
             except BufferError:  # a reader of this process still holds a view: it goes with the last view
                 pass
-        if self.fd is not None:
-            os.close(self.fd)
-            self.fd = None
+        opened, self.fd, self._lock = (self.fd, self._lock), None, None
+        for fd in opened:
+            if fd is not None:
+                os.close(fd)
 
 
 def allocate(fd: int, offset: int, size: int) -> None:

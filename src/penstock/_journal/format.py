@@ -7,8 +7,11 @@ records: they are simply not valid.
 
 from __future__ import annotations
 
+import mmap
 import re
 import struct
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -115,9 +118,11 @@ def parse_identity(static: bytes) -> Header | None:
         static[:OFFSET_HEADER_CRC]
     ):
         return None
-    _magic, _version, _size, writer, ring_bytes, pid, ticks, created, boot, flags, host = STATIC_HEADER.unpack_from(
+    magic, version, _size, writer, ring_bytes, pid, ticks, created, boot, flags, host = STATIC_HEADER.unpack_from(
         static
     )
+    if magic != MAGIC or version != VERSION:
+        return None
     name = host.rstrip(b"\0").decode("utf-8", "replace")
     return Header(writer, ring_bytes, pid, ticks, created, boot, bool(flags & OWNER_FLAG), name)
 
@@ -157,6 +162,14 @@ def pack_payload_record(kind: int, track: int, index: int, time_ns: int, payload
 
 def payload_record_bytes(payload: bytes) -> int:
     return FIXED_BYTES + -(-len(payload) // 8) * 8 + COMMIT_BYTES
+
+
+@lru_cache(maxsize=1024)
+def store_of(size: int) -> Callable[[mmap.mmap, int, bytes], None]:
+    """A function that stores ``size`` bytes by one call. Storing to a slice would make a slice object first, and
+    CPython 3.11 may collect garbage then, that is, run a ``__del__`` in the middle of an indivisible step."""
+    store: Callable[[mmap.mmap, int, bytes], None] = struct.Struct(f"<{size}s").pack_into
+    return store
 
 
 def valid_size(data: bytes | memoryview, at: int, end: int) -> int:

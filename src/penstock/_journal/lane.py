@@ -21,11 +21,14 @@ from typing import Any, Final
 from zlib import crc32
 
 from penstock._journal import format as fmt
+from penstock._journal.native import native
 from penstock._journal.ring import Ring
 
 MISSING: Final = type("Missing", (), {"__repr__": lambda _self: "<not given>"})()
 DROPPED: Final = -1
-_COMPILED_CODES: Final = {fmt.FLOAT: "float", fmt.INT: "int", fmt.BOOL: "bool"}
+_COMPILED_CODES: Final = {fmt.FLOAT: "_p_float", fmt.INT: "_p_int", fmt.BOOL: "_p_bool"}
+# A field may be called "type" or "float": what the source uses by itself has names that no parameter has.
+_BUILTINS: Final = {"_p_type": type, "_p_float": float, "_p_int": int, "_p_bool": bool}
 
 _SOURCE: Final = """\
 def bind(_p_state, _p_counter, _p_room, _p_otherwise, _p_prefix, _p_seed, _p_size, _p_pack, _p_store,
@@ -67,14 +70,15 @@ class Lane:
         self.ring = ring
         self.track = track
         self.name = name
-        self.counter = [next_index]
+        self.counter: Any = [next_index] if native is None else native.Counter(next_index)
         self.first = next_index
         self._prefixes: dict[int, tuple[bytes, int]] = {}
 
     @property
     def accepted(self) -> int:
         """Records that this lane has put into the ring."""
-        return self.counter[0] - self.first
+        accepted: int = self.counter[0] - self.first
+        return accepted
 
     def restart(self) -> None:
         """In a forked child: indices begin anew, in the child's own line file."""
@@ -108,6 +112,7 @@ class Lane:
     def put_payload(self, kind: int, payload: bytes, at_ns: int) -> int:
         """Put one general point or log line. Returns its index, or DROPPED. Raises what ``room`` raises."""
         size = fmt.payload_record_bytes(payload)
+        store = fmt.store_of(size)
         counter, state = self.counter, self.ring.state
         while True:
             index: int = counter[0]
@@ -118,10 +123,22 @@ class Lane:
                 if end <= state[1]:
                     counter[0] = index + 1
                     state[0] = end
-                    state[2][offset:end] = record
+                    store(state[2], offset, record)
                     return index
                 if not self.ring.room(size):
                     return DROPPED
+
+    def native(
+        self, names_of: Callable[[tuple[str, ...]], int], otherwise: Callable[[dict[str, Any]], object]
+    ) -> Callable[..., None] | None:
+        """The C core's append: for any fields, it calls ``otherwise`` for all but numbers, bools and None. None without
+        the core."""
+        if native is None:
+            return None
+        append: Callable[..., None] = native.Lane(
+            self.ring.state, self.counter, self.track, self.ring.room, names_of, otherwise
+        ).append
+        return append
 
     def compiled(self, layout: fmt.Layout, names: tuple[str, ...], codes: tuple[int, ...],
                  otherwise: Callable[[dict[str, Any]], object]) -> Callable[..., None] | None:  # fmt: skip
@@ -147,7 +164,7 @@ def _compile(names: tuple[str, ...], codes: tuple[int, ...]) -> Callable[..., An
     parameters = [f"{ordered[0]}=_p_missing", "*", *(f"{name}=_p_missing" for name in ordered[1:])]
     if len(ordered) == 1:
         parameters = parameters[:1]
-    fits = [f"type({name}) is {_COMPILED_CODES[code]}" for name, code in zip(names, codes, strict=True)]
+    fits = [f"_p_type({name}) is {_COMPILED_CODES[code]}" for name, code in zip(names, codes, strict=True)]
     if "value" not in names:
         fits.append("value is _p_missing")
     source = _SOURCE.format(
@@ -156,7 +173,7 @@ def _compile(names: tuple[str, ...], codes: tuple[int, ...]) -> Callable[..., An
         values=", ".join(names),
         given=", ".join(f"{name!r}: {name}" for name in ordered),
     )
-    space: dict[str, Any] = {}
+    space: dict[str, Any] = dict(_BUILTINS)
     exec(compile(source, "<penstock append>", "exec"), space)  # only names that passed _is_parameter are in it
     bind: Callable[..., Any] = space["bind"]
     return bind
@@ -164,4 +181,5 @@ def _compile(names: tuple[str, ...], codes: tuple[int, ...]) -> Callable[..., An
 
 def _is_parameter(name: str) -> bool:
     """Whether ``name`` may stand in the source. ASCII only: the parser would normalise other identifiers (NFKC)."""
-    return name.isascii() and name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("_p_")
+    refused = keyword.iskeyword(name) or name == "__debug__"
+    return name.isascii() and name.isidentifier() and not refused and not name.startswith("_p_")

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from penstock._journal import drain
 from penstock._journal import format as fmt
-from penstock.errors import JournalError
+from penstock._store.names import check_name
+from penstock.errors import JournalError, NameRefusedError
 
 LOG_TRACK = 0
 
@@ -43,18 +44,17 @@ def scan(path: Path) -> Salvage:
     try:
         header = fmt.parse_header(data, path)
         definitions = fmt.parse_definitions(data[fmt.HEADER_BYTES + header.ring_bytes :])
-    except JournalError:
-        if data[:8] == fmt.MAGIC and fmt.U32.unpack_from(data.ljust(12), 8)[0] != fmt.VERSION:
-            raise
+    except JournalError:  # damaged, unless the copy of the header says that this is another version, or no journal
         definitions = fmt.parse_definitions(data[fmt.HEADER_BYTES :])
         if definitions.identity is None:
             raise
         header = definitions.identity
+    tracks = {number: name for number, name in definitions.tracks.items() if _is_track(name)}
     ring_end = min(len(data), fmt.HEADER_BYTES + header.ring_bytes)
     found: dict[str, list[drain.Block]] = {}
     unreadable = 0
     for block in _blocks(data, ring_end):
-        name = "" if block.kind == fmt.KIND_LOG else definitions.tracks.get(block.track)
+        name = "" if block.kind == fmt.KIND_LOG else tracks.get(block.track)
         if name is None or (block.kind == fmt.KIND_POINT and block.names not in definitions.names):
             unreadable += len(block.indices)
             continue
@@ -62,6 +62,14 @@ def scan(path: Path) -> Salvage:
     return Salvage(
         path, header, {name: _in_order(blocks) for name, blocks in found.items()}, definitions.names, unreadable
     )
+
+
+def _is_track(name: str) -> bool:
+    """Whether the name may become a folder of the run: a journal may come from a stranger."""
+    try:
+        return bool(check_name("track", name))
+    except NameRefusedError:
+        return False
 
 
 def _blocks(data: bytes, ring_end: int) -> Iterator[drain.Block]:

@@ -25,6 +25,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from penstock import limits
 from penstock._journal.file import JournalFile
+from penstock._journal.native import native
 
 OFFSET: Final = 0
 LIMIT: Final = 1
@@ -56,7 +57,8 @@ class Ring:
         self.wake_step: Final = self.capacity // limits.WAKE_SHARE
         self.room = room
         # No room at first: the first append of a session, and of a forked child, passes through room().
-        self.state: list[Any] = [journal.start, journal.start, journal.ring]
+        first = (journal.start, journal.start, journal.ring)
+        self.state: Any = list(first) if native is None else native.State(*first)
         self.lap = 0
         self.wrapped_at = journal.end  # where the records of the lap before this one end
         self.tail_lap = 0
@@ -93,6 +95,10 @@ class Ring:
         state[1] = hard if soft > hard else soft
         return True
 
+    def detach(self) -> None:
+        """Let go of the mapped bytes, of a stopped ring: a mapping that is in use cannot be closed."""
+        self.state[BYTES] = None
+
     def stop(self) -> None:
         """Send every later append to ``room``. Indivisible."""
         self.stopped = True
@@ -122,22 +128,27 @@ class Ring:
 
         The start differs from ``position`` at a wrap: the unused rest of a lap is passed over. Empty at the head.
         """
+        start, stop = self.span(position, head, most)
+        mapped: mmap.mmap = self.state[BYTES]
+        return start, mapped[start[1] : stop]
+
+    def span(self, position: Position, head: Position, most: int) -> tuple[Position, int]:
+        """As ``copy``, without the bytes: where the records start, and the offset where they stop."""
         lap, offset = position
         if lap < head[0] and offset >= self.wrapped_at:
             lap, offset = lap + 1, self.start
         stop = head[1] if lap == head[0] else self.wrapped_at
-        mapped: mmap.mmap = self.state[BYTES]
-        return (lap, offset), mapped[offset : min(stop, offset + most)]
+        return (lap, offset), min(stop, offset + most)
 
     def release(self, position: Position) -> None:
         """Give the bytes below ``position`` back to the producers, zeroed. Their lines are written already."""
         lap, offset = position
         mapped: mmap.mmap = self.state[BYTES]
         if lap == self.tail_lap:
-            mapped[self.tail_offset : offset] = bytes(offset - self.tail_offset)
+            _zero(mapped, self.tail_offset, offset)
         else:
-            mapped[self.tail_offset : self.end] = bytes(self.end - self.tail_offset)
-            mapped[self.start : offset] = bytes(offset - self.start)
+            _zero(mapped, self.tail_offset, self.end)
+            _zero(mapped, self.start, offset)
         self._move_tail(lap, offset)
 
     def _move_tail(self, lap: int, offset: int) -> None:
@@ -147,10 +158,10 @@ class Ring:
 
     def rebase(self, journal: JournalFile) -> None:
         """Go on in another journal of the same size: its bytes become a copy of these. Indivisible: no calls."""
-        old = self.state[2]
         new = journal.ring
-        start, end = self.start, self.end
-        new[start:end] = old[start:end]
+        ring = slice(self.start, self.end)  # made first: making an object may collect garbage on CPython 3.11
+        old = self.state[2]
+        new[ring] = old[ring]
         self.state[2] = new
 
     def restart(self, journal: JournalFile) -> None:
@@ -158,7 +169,14 @@ class Ring:
         self.lap = self.tail_lap = 0
         self.tail_offset = self.start
         self.wrapped_at = self.end
-        self.state[0] = self.start
         self.state[2] = journal.ring
+        self.state[0] = self.start
         self.stopped = False
         self.state[1] = self.start
+
+
+def _zero(mapped: mmap.mmap, start: int, stop: int) -> None:
+    if native is None:
+        mapped[start:stop] = bytes(stop - start)
+    else:
+        native.zero(mapped, start, stop)

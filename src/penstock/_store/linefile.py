@@ -33,6 +33,12 @@ def tail(path: Path, key: str) -> Tail:
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     except FileNotFoundError:
         return Tail(0, -1, b"", False)
+    except OSError:  # a process without a free descriptor must still be able to begin a new file
+        try:
+            os.stat(path)
+        except FileNotFoundError:
+            return Tail(0, -1, b"", False)
+        raise
     try:
         return _tail_of(fd, key)
     finally:

@@ -133,7 +133,7 @@ class FileLock:
         try:
             return os.open(self.path, flags, 0o600)
         except FileNotFoundError:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds journals, too
             return os.open(self.path, flags, 0o600)
 
     def _lock(self, fd: int) -> bool:
