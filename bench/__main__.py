@@ -16,7 +16,7 @@ from typing import Any, Final
 from bench.child import REPOSITORY, MeasurementError
 from bench.report import Part, Plan, number, target_table
 
-PARTS: Final = ("hot_path", "throughput", "tracks", "startup", "plain_writes")
+PARTS: Final = ("hot_path", "throughput", "tracks", "startup", "gil", "plain_writes")
 RESULTS: Final = REPOSITORY / "bench" / "results"
 
 
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"({number(time.monotonic() - begin)} s, load average {_load()})", flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    targets, all_met = target_table(parts)
+    targets, all_met = target_table(parts, machine["core"])
     print(targets)
     print(f"kept in {_keep(machine, parts, failures, short=options.short)}")
     return 1 if failures or (options.check and not all_met) else 0
@@ -66,6 +66,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _machine(folder: Path) -> dict[str, Any]:
+    from penstock import core
     from penstock._store import environment
 
     facts = environment.capture()
@@ -76,6 +77,7 @@ def _machine(folder: Path) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "memory GiB": number(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),
         "platform": facts["platform"],
+        "core": core,
         "python": f"{facts['implementation']} {facts['python']}",
         "file system": environment.file_system_type(folder),
         "commit": (git.get("commit") or "none")[:12],

@@ -74,8 +74,11 @@ def _tight(plan: Plan, part: Part) -> None:
                 )  # fmt: skip
                 part.raw[f"tight/{fields}/{through}/{threads}"] = cell
                 _tight_rows(bursts, timed, cell, (str(fields), through, str(threads)))
-                if through == "handle" and threads == 1:
-                    part.figures[f"append_ratio_{fields}"] = cell["ratio_empty"]
+                if threads == 1:
+                    kind = "append" if through == "handle" else "track"
+                    part.figures[f"{kind}_ratio_{fields}"] = cell["ratio_empty"]
+    alone, together = (median(part.raw[f"tight/2/handle/{threads}"]["burst"]["penstock"]) for threads in (1, 16))
+    part.figures["threads_ratio"] = alone / together
     part.tables += [bursts, timed]
 
 

@@ -37,7 +37,12 @@ def run(plan: Plan) -> Part:
                     chunks = 100 if busy else 1000
                     runs.append(
                         child.measure(
-                            "bench.plain_writes:cell", way=way, size=size, chunks=chunks, busy=busy, folder=str(plan.folder)
+                            "bench.plain_writes:cell",
+                            way=way,
+                            size=size,
+                            chunks=chunks,
+                            busy=busy,
+                            folder=str(plan.folder),
                         )
                     )
             base = {key: median(one[key] for one in found["os.write"]) for key in ("wall_us", "cpu_us")}
@@ -52,7 +57,7 @@ def run(plan: Plan) -> Part:
     return part
 
 
-def cell(way: str, size: int, chunks: int, busy: bool, folder: str) -> dict[str, float]:  # noqa: FBT001
+def cell(way: str, size: int, chunks: int, busy: bool, folder: str) -> dict[str, float]:
     """One measurement, in a fresh process."""
     path = Path(folder) / f"chunks-{os.getpid()}"
     stop = threading.Event()

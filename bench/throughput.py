@@ -41,6 +41,7 @@ def run(plan: Plan) -> Part:
     rates = {kind: median(one["points_per_s"] for one in runs) for kind, runs in found.items()}
     part = Part(raw={"points": points, "runs": found})
     part.figures["ceiling_ratio"] = rates["penstock"] / rates["ceiling_block"]
+    part.figures["cpu_s_per_million"] = median(one["cpu_s_per_million"] for one in found["penstock"])
     part.figures["rss_mib"] = max(one["rss_over_import_mib"] for one in found["penstock"])
     part.tables.append(_table(points, repetitions, found, rates))
     return part

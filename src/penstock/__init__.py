@@ -1,7 +1,9 @@
 """penstock: experiment tracking at memory speed that loses nothing. This is the doorway; see ``Session``."""
 
+from penstock._journal.native import core  # first: it says clearly where penstock does not run
+
+# isort: split
 from penstock._engine.recover import recover_folder as recover
-from penstock._journal.native import core
 from penstock.config import Config, load_config
 from penstock.decorator import with_session
 from penstock.errors import (

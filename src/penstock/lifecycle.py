@@ -13,8 +13,10 @@ import sys
 from typing import Any, Final, NamedTuple
 
 from penstock._codec.times import iso, now_ns
+from penstock._codec.values import text
 from penstock._store import environment, notices
 from penstock._store.documents import read_document, replace_document
+from penstock._store.facts import Facts
 from penstock._store.layout import RunFolder
 from penstock._store.locks import FileLock
 from penstock._store.names import find_clash
@@ -37,6 +39,14 @@ class Identity(NamedTuple):
     folder: str | None
     metadata: dict[str, Any] | None
     write_protected: bool | None
+
+    @classmethod
+    def of(
+        cls, name: str, workspace: str, facts: Facts, folder: str | None, write_protected: bool | None = None
+    ) -> Identity:
+        """Checked names and facts together. Raises as ``Facts.checked`` for a folder that is no text."""
+        label = None if folder is None else text("session", "folder", folder)
+        return cls(name, workspace, facts.description, facts.tags, label, facts.metadata, write_protected)
 
 
 class Ending(NamedTuple):
@@ -179,7 +189,7 @@ class SessionDocument:
             self._seen = self._changed(read_document(self._run.session) or {}, given, None)
             replace_document(self._run.session, self._seen)
 
-    def end(self, ending: Ending, *, alone: bool) -> None:
+    def end(self, ending: Ending, *, alone: bool, timeout_s: float) -> None:
         """A writer of the run has ended; ``alone`` says that no other is left."""
 
         def change(stored: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,9 @@ RING_BYTES: Final = 8 << 20  # 131,072 two-field points: over a second of a hot 
 RING_MIN_BYTES: Final = 64 << 10  # below this a single large record would not leave room for others
 RING_MAX_BYTES: Final = 1 << 30  # offsets in a record are 32 bit; a GiB is already hours of work for recovery
 RECORD_MAX_SHARE: Final = 4  # one record may take at most 1/4 of the ring, so that a full ring always drains
+POPULATE_BYTES: Final = (
+    1 << 20
+)  # of a ring, mapped when it is opened (0.8 ms); the C core maps the rest in the background
 DEFINITIONS_BYTES: Final = 64 << 10  # about 1,000 track names; the region grows by doubling
 LANE_FIELDS: Final = 16  # 4-bit type codes of one 64-bit word; wider points take the general lane
 WAKE_SHARE: Final = 4  # the producer wakes the writer each time another 1/4 of the ring has filled

@@ -16,15 +16,15 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from penstock import limits
-from penstock._codec.values import plain, text
 from penstock._engine.engine import LOG, Engine
 from penstock._engine.intake import CLOSED
 from penstock._engine.places import journal_folder
 from penstock._engine.recover import recover as _recover
-from penstock._engine.trackdocs import Facts, TrackDocuments
+from penstock._engine.trackdocs import TrackDocuments
 from penstock._journal.native import core, native
 from penstock._store import notices
 from penstock._store.documents import sweep_temporaries
+from penstock._store.facts import Facts
 from penstock._store.layout import RunFolder
 from penstock._store.names import check_name
 from penstock.config import SETTINGS, Config, load_config
@@ -64,6 +64,8 @@ class Session:
         unknown = settings.keys() - SETTINGS.keys()
         if unknown:
             raise TypeError(f"Session() got unexpected keywords {sorted(unknown)}; settings are {', '.join(SETTINGS)}")
+        if workspace is not None:
+            workspace = check_name("workspace", workspace)  # before it is a setting: the error names the rule
         if config is None:
             config = load_config(root=local_path, remote=remote, api_key=api_key, workspace=workspace, **settings)
         elif settings:
@@ -78,12 +80,8 @@ class Session:
             raise ConfigError("remote", config.origin("remote"), "remote sessions are not in this version of penstock; "
                               "leave it out and the run is stored on local disk")  # fmt: skip
         self.folder_path: Final = (root / self.workspace / self.name).absolute()
-        self._given: Final = Identity(
-            self.name, self.workspace, None if description is None else text("session", "description", description),
-            None if tags is None else [text("session", "tags", tag) for tag in _listed(tags)],
-            None if folder is None else text("session", "folder", folder),
-            None if metadata is None else plain("session", "metadata", dict(metadata)), write_protected,
-        )  # fmt: skip
+        facts = Facts.checked("session", description, tags, metadata)
+        self._given: Final = Identity.of(self.name, self.workspace, facts, folder, write_protected)
         self._run: Final = RunFolder(self.folder_path)
         self._document = SessionDocument(self._run)
         self._life = threading.RLock()
@@ -147,12 +145,7 @@ class Session:
         """Change what is stored about the run; what is not given stays. Raises ClosedError, WriteProtectedError,
         OSError."""
         self.check_writable()
-        given = Identity(
-            self.name, self.workspace, None if description is None else text("session", "description", description),
-            None if tags is None else [text("session", "tags", tag) for tag in _listed(tags)],
-            None if folder is None else text("session", "folder", folder),
-            None if metadata is None else plain("session", "metadata", dict(metadata)), None,
-        )  # fmt: skip
+        given = Identity.of(self.name, self.workspace, Facts.checked("session", description, tags, metadata), folder)
         if self.mode != "disabled":
             self._document.update(given)
 
@@ -174,14 +167,16 @@ class Session:
                     self._engine = Engine(self._run, self.config, self)
                     report = self._engine.report
                     self._document.running(self._given, self.config, report.points + report.logs)
-            self._know_tracks()
+            self._know_tracks(opening=True)
             self._open = True
         return self
 
-    def _know_tracks(self) -> None:
-        """Forget all handles. With the C core the look-up of a handle costs no more than one in a dict."""
-        self._tracks = {}
-        if native is not None:
+    def _know_tracks(self, *, opening: bool) -> None:
+        """Forget all handles, those that a kept ``session.track`` finds included. With the C core the look-up of a
+        handle costs no more than one in a dict while the session is open."""
+        self._tracks.clear()
+        self.__dict__.pop("track", None)
+        if opening and native is not None and type(self).track is Session.track:
             self.__dict__["track"] = native.Lookup(self._tracks, partial(Session.track, self)).get
 
     def close(self) -> None:
@@ -196,7 +191,7 @@ class Session:
             if not self._open:
                 return
             self._open = False
-            self._know_tracks()
+            self._know_tracks(opening=False)
             engine, self._engine = self._engine, None
             if engine is None:
                 return
@@ -279,11 +274,7 @@ class Session:
             handle = self._tracks.setdefault(name, made(self, check_name("track", name) if name is not None else ""))
         if description is not None or tags is not None or metadata is not None:
             self.check_writable()
-            self._documents.say(handle.name, Facts(
-                None if description is None else text(handle.name, "description", description),
-                None if tags is None else [text(handle.name, "tags", tag) for tag in _listed(tags)],
-                None if metadata is None else plain(handle.name, "metadata", dict(metadata)),
-            ))  # fmt: skip
+            self._documents.say(handle.name, Facts.checked(f"track {name!r}", description, tags, metadata))
         return handle
 
     def tracks(self) -> list[TrackSummary]:
@@ -433,12 +424,6 @@ class Session:
             core, engine.durability, engine.writer_id, *books[2:], ring.capacity, ring.used(),
             sum(1 for name in list(engine.intake.lanes) if name), writer.sink.open_files, str(error) if error else None,
         )  # fmt: skip
-
-
-def _listed(tags: Sequence[str]) -> Sequence[str]:
-    if isinstance(tags, str):
-        raise TypeError(f"tags must be a list of str, not the str {tags!r}")
-    return tags
 
 
 async def _in_thread(work: Callable[[], _T]) -> _T:

@@ -163,7 +163,7 @@ class Engine:
         try:
             if self._hosted:
                 host().wake()
-            elif not self.intake.closed:
+            elif not self.intake.closed and not self.intake.forked:
                 self._hosted = True
                 host().add(self)
         except (
@@ -182,8 +182,7 @@ class Engine:
         return True
 
     def in_writer(self) -> bool:
-        ident = threading.get_ident()
-        return self.writer.turn.ident == ident or (self._hosted and host().ident == ident)
+        return self.writer.turn.mine() or (self._hosted and host().ident == threading.get_ident())
 
     def degrade(self, error: OSError) -> None:
         """No room for a new name in the journal file: go on in memory, and keep the file until it is written."""
@@ -208,8 +207,10 @@ class Engine:
         """Once per round: stamp the journal's header; replace a journal that vanished, or that could not be made."""
         if now_s - self._beaten_s < limits.HEARTBEAT_S:
             return
-        self._beaten_s = now_s
+        first, self._beaten_s = not self._beaten_s, now_s
         ring, journal = self.intake.ring, self.intake.journal
+        if first:
+            ring.populate()
         window = ring.window()
         journal.beat(now_ns(), ring.total(window.head), ring.total(window.tail), self.intake.dropped)
         self._retired = [kept for kept in self._retired if not self._given_up(kept, window.tail)]
@@ -337,6 +338,7 @@ class Engine:
         if not self.intake.forked:
             self._inherited = journal.export()
         self.intake.after_fork()
+        self.writer.turn.retired = True
         self.intake.ring.detach()
         journal.abandon()
         for kept, _position in self._retired:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from penstock._journal import format as fmt
 from penstock._journal.ring import BYTES, Position, Ring
 
 
@@ -44,24 +45,25 @@ class FastDrain:
         self._drainer.attach(track, -1)
 
     def take(self, cursor: Position, head: Position, most: int) -> tuple[Position, list[Row]]:
-        """Take about ``most`` bytes of records from ``cursor`` on. Returns where the next begin, and a row per track.
+        """Take about ``most`` bytes of records from ``cursor`` on, or fewer when these make very many bytes of lines.
+        Returns where the next begin, and rows: one per track, or several where new field names came up.
 
-        Raises ValueError when the bytes in the ring are no records.
+        Raises ValueError when the bytes in the ring are no records, or have names that nobody defined.
         """
         (lap, at), stop = self._ring.span(cursor, head, most)
         whole = self._ring.span(cursor, head, self._ring.capacity)[1]
         rows: list[Row] = []
         while at < stop:
-            start = at
-            at, cut, missing, taken = self._drainer.drain(self._ring.state[BYTES], start, stop)
+            mapped = self._ring.state[BYTES]
+            at, cut, missing, taken = self._drainer.drain(mapped, at, stop)
             rows.extend(map(self._row, taken))
-            if missing:
+            if missing in self._names:
                 self._drainer.define(missing, tuple(msgspec.json.encode(name) for name in self._names[missing]))
-            elif cut and at == start and stop < whole:
-                stop = whole  # one record larger than `most`
-            elif cut and (at > start or rows):
-                break  # the last record goes on behind `stop`: next time
-            elif cut:
+            elif rows:
+                break  # the last record goes on behind `stop`, or this was enough: next time
+            elif cut and stop < (end := at + fmt.U32.unpack_from(mapped, at)[0]) <= whole:
+                stop = end  # one record larger than `most`
+            elif cut or missing:
                 raise ValueError(f"no record where one should start, at {(lap, at)} of {self._ring.window()}")
         return (lap, at), rows
 

@@ -152,6 +152,8 @@ class Host:
                         await self._serve(guest, tasks, tick=tick)
                     except Exception as error:  # noqa: BLE001 - one session's trouble must not stop the others
                         self._give_up(guest, error)
+                    finally:
+                        del guest  # a host that sleeps must not keep a closed session alive
 
     def _pause(self) -> float | None:
         guests = list(self._guests.values())
@@ -251,13 +253,13 @@ def preload() -> None:
 
     A session is opened before its training loop starts; an import in the background would slow its first steps down.
     """
+    global _watching_forks
     import asyncio  # noqa: F401
 
     import anyio.to_thread  # noqa: F401
 
     # Only now: such hooks run in reverse order, and that of `logging`, which asyncio imports, takes a lock that the
     # starting thread needs. Ours has to wait for the thread before that lock is taken.
-    global _watching_forks
     if not _watching_forks and hasattr(os, "register_at_fork"):
         _watching_forks = True
         os.register_at_fork(before=_await_imports)

@@ -104,6 +104,10 @@ class Intake:
         except OSError as error:
             self._outlet.degrade(error)
             return define()
+        except ValueError:
+            if not self.closed:
+                raise
+            raise ClosedError(CLOSED) from None  # another thread closed the session, and the journal with it
 
     def names_id(self, names: tuple[str, ...]) -> int:
         known = self.names.get(names)
@@ -111,8 +115,10 @@ class Intake:
             return known
         if self.forked:
             self._outlet.revive()  # the parent's journal is not ours to define names in
+        if self.closed:
+            raise ClosedError(CLOSED)
+        names = tuple([text("field names", name, name) for name in names])  # of exact type str
         for name in names:
-            text("field names", name, name)
             if len(name) > limits.FIELD_NAME_BYTES or len(name.encode()) > limits.FIELD_NAME_BYTES:
                 raise FieldValueError("field names", name[:40], f"is longer than {limits.FIELD_NAME_BYTES} bytes")
         with self._making:

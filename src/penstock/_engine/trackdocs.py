@@ -6,22 +6,13 @@ only those that are missing or that it has something to say about. Must not know
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from penstock._codec.lines import POINT_KEY
 from penstock._codec.times import iso, now_ns
 from penstock._store import linefile, notices
 from penstock._store.documents import read_document, replace_document
+from penstock._store.facts import Facts
 from penstock._store.layout import RunFolder, line_file_suffix
 from penstock.errors import DocumentError
-
-
-class Facts(NamedTuple):
-    """What a user said about a track; None is "not said"."""
-
-    description: str | None = None
-    tags: list[str] | None = None
-    metadata: dict[str, Any] | None = None
 
 
 class TrackDocuments:
@@ -35,7 +26,7 @@ class TrackDocuments:
     def say(self, name: str, facts: Facts) -> None:
         """Remember what was said about a track; written with the next ``write``."""
         old = self._facts.get(name, Facts())
-        said = {key: value for key, value in facts._asdict().items() if value is not None}
+        said = facts.said()
         self._facts[name] = old._replace(**said)
         self._written.pop(name, None)
 
@@ -65,7 +56,7 @@ class TrackDocuments:
         now = iso(now_ns())
         facts = facts or Facts()
         path.parent.mkdir(parents=True, exist_ok=True)
-        said = {key: value for key, value in facts._asdict().items() if value is not None}
+        said = facts.said()
         ours = following if not suffix else 0  # a further writer's file is counted with the others
         document = {
             "trackId": old.get("trackId", f"local-track-{name}"), "name": name, "description": old.get("description"),

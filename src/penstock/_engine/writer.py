@@ -62,25 +62,33 @@ class Ticket:
 class Turn:
     """Who drives a writer: the host's thread, or, when that does not run, whoever closes or makes room. One at a time.
 
-    ``ident`` is the thread that has the turn: code that runs inside it (a signal handler, a ``__del__``) must not
-    wait for it."""
+    Code that runs in the middle of a turn, or of waiting for one (a signal handler, a ``__del__``), must not wait for it:
+    ``mine`` tells. A thread is noted before it takes the lock, since a handler may run right after that."""
 
-    __slots__ = ("_lock", "ident")
+    __slots__ = ("_inside", "_lock", "retired")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.ident: int | None = None
+        self._inside: dict[int, None] = {}  # threads; each writes only its own entry
+        self.retired = False  # set in a forked child: nobody there drives its parent's writer
+
+    def mine(self) -> bool:
+        """Whether the running code is inside a turn of this thread."""
+        return threading.get_ident() in self._inside
 
     def take(self) -> bool:
         """Wait for the turn. False when this thread has it already, or somebody else does not give it."""
-        if self.ident == threading.get_ident() or not self._lock.acquire(timeout=_TURN_S):
+        if self.retired or self.mine():
             return False
-        self.ident = threading.get_ident()
-        return True
+        self._inside[threading.get_ident()] = None
+        if self._lock.acquire(timeout=_TURN_S):
+            return True
+        del self._inside[threading.get_ident()]
+        return False
 
     def give(self) -> None:
-        self.ident = None
         self._lock.release()
+        del self._inside[threading.get_ident()]
 
 
 class Writer:
@@ -155,6 +163,7 @@ class Writer:
 
     def _take_fast(self, fast: FastDrain, head: Position, now_s: float) -> None:
         refused: OSError | None = None
+        full: dict[str, None] = {}
         self._cursor, rows = fast.take(self._cursor, head, limits.FAST_QUANTUM_BYTES)
         for row in rows:
             name = self.intake.tracks[row.track]
@@ -163,14 +172,15 @@ class Writer:
                 self.sink.wrote(name, row.written_bytes)
                 self.written += row.written_points
                 self._dirty_since = now_s if self._dirty_since is None else self._dirty_since
-            if row.lines:
-                full = self._coalescer.add(name, row.lines, row.points, now_s)
-                if row.error:
-                    refused = OSError(row.error, os.strerror(row.error))
-                elif full:
-                    self._write_chunk(name, now_s)
+            if row.lines and self._coalescer.add(name, row.lines, row.points, now_s):
+                full[name] = None
+            if row.error:
+                refused = OSError(row.error, os.strerror(row.error))
+        # Only now: writing attaches a track and may close another's file, so no row may be left to look at.
         if refused is not None:
             self._refused(refused)
+        for name in full:
+            self._write_chunk(name, now_s)
 
     def _detach(self, name: str) -> None:
         lane = self.intake.lanes.get(name)

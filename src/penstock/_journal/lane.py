@@ -86,6 +86,8 @@ class Lane:
 
     def put_numbers(self, layout: fmt.Layout, values: tuple[Any, ...], at_ns: int) -> int:
         """Put one point whose values fit ``layout``. Returns its index, or DROPPED. Raises what ``room`` raises."""
+        if None in values:
+            values = tuple([0 if value is None else value for value in values])  # its type code says what it is
         key = layout.names << 64 | layout.types
         known = self._prefixes.get(key)
         if known is None:

@@ -99,6 +99,11 @@ class Ring:
         """Let go of the mapped bytes, of a stopped ring: a mapping that is in use cannot be closed."""
         self.state[BYTES] = None
 
+    def populate(self) -> None:
+        """Have the pages of the ring mapped before producers meet them, without the GIL. For the writer's thread."""
+        if native is not None:
+            native.populate(self.state[BYTES], self.start, self.end)
+
     def stop(self) -> None:
         """Send every later append to ``room``. Indivisible."""
         self.stopped = True

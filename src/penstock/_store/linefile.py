@@ -123,13 +123,13 @@ def count_lines(path: Path, size: int) -> int:
     return lines
 
 
-def last_lines(path: Path) -> list[bytes]:
-    """The lines in the last block of the file, the first of them perhaps cut. A missing file has none."""
+def last_lines(path: Path, block: int = limits.TAIL_BYTES) -> list[bytes]:
+    """The lines in the last ``block`` bytes of the file, the first of them perhaps cut. A missing file has none."""
     try:
         stream = path.open("rb")
     except FileNotFoundError:
         return []
     with stream:
         size = stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, size - limits.TAIL_BYTES))
+        stream.seek(max(0, size - block))
         return stream.read().split(b"\n")

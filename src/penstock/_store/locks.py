@@ -41,15 +41,16 @@ _without_locks = threading.Lock()
 class FileLock:
     """An exclusive lock on ``path``; the file and its folders are made when it is first acquired.
 
-    As a context manager it waits ``limits.LOCK_TIMEOUT_S`` and raises TimeoutError. Where the file system cannot
+    As a context manager it waits ``timeout_s`` and raises TimeoutError. Where the file system cannot
     lock at all, ``try_acquire`` and ``acquire`` return False (and ``unsupported`` is True), while the context
     manager goes on with threads of this process excluded only, after one warning: a run must stay usable there.
     """
 
-    __slots__ = ("_fd", "_pid", "_stand_in", "path", "unsupported")
+    __slots__ = ("_fd", "_pid", "_stand_in", "_timeout_s", "path", "unsupported")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> None:
         self.path = path
+        self._timeout_s = timeout_s
         self.unsupported = False
         self._fd: int | None = None
         self._pid = 0
@@ -105,11 +106,11 @@ class FileLock:
             os.close(fd)
 
     def __enter__(self) -> Self:
-        if self.acquire(LOCK_TIMEOUT_S):
+        if self.acquire(self._timeout_s):
             return self
-        if not self.unsupported or not _without_locks.acquire(timeout=LOCK_TIMEOUT_S):
+        if not self.unsupported or not _without_locks.acquire(timeout=self._timeout_s):
             raise TimeoutError(
-                f"Could not acquire lock on {self.path} within {LOCK_TIMEOUT_S:g} s: another process holds it"
+                f"Could not acquire lock on {self.path} within {self._timeout_s:g} s: another process holds it"
             )
         self._stand_in = True
         warn(

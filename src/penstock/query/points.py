@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from penstock import limits
 from penstock._codec.lines import POINT_KEY, LineEncoder, PointLine, parse_point
 from penstock._journal import drain, recovery
 from penstock._journal import format as fmt
@@ -170,10 +171,16 @@ def _ends(part: Series) -> Iterator[PointLine]:
 
 
 def _last_point(path: Path) -> PointLine | None:
-    point = None
-    for line in linefile.last_lines(path):
-        point = parse_point(line) or point
-    return point
+    block = limits.TAIL_BYTES
+    while True:
+        lines = linefile.last_lines(path, block)
+        for line in reversed(lines):
+            point = parse_point(line)
+            if point is not None:
+                return point
+        if sum(map(len, lines)) + len(lines) - 1 < block:
+            return None  # that was the whole file
+        block *= 4  # the last line is longer than that
 
 
 def empty_summary(name: str) -> TrackSummary:
