@@ -7,11 +7,12 @@ BIN := $(VENV)/bin
 DEV := $(VENV)/.stamp-dev
 DEMO := $(VENV)/.stamp-demo
 ARGS ?=
+SANITIZED := build/sanitized
 
 # One thing at a time: the tests measure durability on real disks, and the last line of `check` is the tests' own.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check lint type bench docs clean
+.PHONY: help demo test test-long check lint type bench docs sanitize clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -42,6 +43,15 @@ bench: $(DEV) ## the benchmarks, with their baselines, in full
 docs: $(DEV) ## links resolve, pages are reachable, examples run
 	$(BIN)/python -m pytest -q tests/house/test_docs.py
 
+sanitize: $(DEV) ## the ring's tests on a C core with AddressSanitizer and UndefinedBehaviorSanitizer
+	@mkdir -p $(SANITIZED) && rm -rf $(SANITIZED)/penstock && cp -R src/penstock $(SANITIZED)/ && rm -f $(SANITIZED)/penstock/_journal/_ring.*so
+	$(CXX) -std=c++17 -O1 -g -Wall -Wextra -Werror -fPIC -shared -fno-omit-frame-pointer -fsanitize=address,undefined \
+	  -fno-sanitize-recover=all -I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') \
+	  src/penstock/_journal/_ring.cpp -o $(SANITIZED)/penstock/_journal/_ring.abi3.so
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	  ASAN_OPTIONS=detect_leaks=0:handle_segv=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc PENSTOCK_CORE=c \
+	  PYTHONPATH=$(CURDIR)/$(SANITIZED) $(BIN)/python -m pytest tests/unit/journal tests/unit/engine/test_fastdrain.py $(ARGS)
+
 clean: ## remove the virtual environment and what tools left behind
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
 	find src tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
@@ -52,12 +62,12 @@ define venv
 @test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
 endef
 
-$(DEV): pyproject.toml
+$(DEV): pyproject.toml setup.py src/penstock/_journal/_ring.cpp
 	$(venv)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
 	@touch $@
 
-$(DEMO): pyproject.toml
+$(DEMO): pyproject.toml setup.py src/penstock/_journal/_ring.cpp
 	$(venv)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[demo]"
 	@touch $@

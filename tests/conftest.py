@@ -7,11 +7,18 @@ import os
 import pytest
 from hypothesis import settings
 
+from penstock import core
+from penstock.config import NOT_SETTINGS
+
 LONG_TIMEOUT_S = 1200.0  # of a test marked `long` that names no limit of its own
 
 # A busy machine must not fail a test: the time limit is on the whole test, not on single examples.
 settings.register_profile("penstock", deadline=None)
 settings.load_profile("penstock")
+
+
+def pytest_report_header() -> str:
+    return f"penstock core: {core}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,8 +29,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drop PENSTOCK_* and point the user's configuration folder at an empty one, for child processes too."""
-    for name in [name for name in os.environ if name.startswith("PENSTOCK_")]:
+    """Drop PENSTOCK_* and point the user's configuration folder at an empty one, for child processes too. What is no
+    setting stays: PENSTOCK_CORE chooses the core that the whole run of the tests is about."""
+    for name in [name for name in os.environ if name.startswith("PENSTOCK_") and name not in NOT_SETTINGS]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "no-configuration"))
 

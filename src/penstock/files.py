@@ -10,15 +10,16 @@ session, the journal or the writer.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypedDict, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypedDict, cast
 
 import msgspec
 
 from penstock._codec.times import iso, now_ns
 from penstock._codec.values import from_stored, plain, text, to_stored, type_name_of
+from penstock._engine.aside import aside
 from penstock._store.documents import sweep_temporaries
 from penstock._store.fileblobs import check_source, copy_in, make_folders
 from penstock._store.filerecords import FileRecords, as_path, check_path, lies_under, new_id
@@ -31,7 +32,6 @@ from penstock.records import FileRecord
 StrPath: TypeAlias = str | os.PathLike[str]
 Records: TypeAlias = list[FileRecord]  # inside the class, ``list`` is its method
 Strings: TypeAlias = list[str]
-_T = TypeVar("_T")
 _Unset: TypeAlias = msgspec.UnsetType
 _UNSET: Final = msgspec.UNSET  # "not given", which is neither None nor empty
 _WHERE: Final = "files"
@@ -166,17 +166,17 @@ class FilesBuilder:
         metadata: Mapping[str, Any] | None = None,
     ) -> FileRecord:
         """:meth:`upload` without blocking the event loop (asyncio or trio)."""
-        return await _in_thread(
+        return await aside(
             partial(self.upload, file_path, path=path, description=description, tags=tags, metadata=metadata)
         )
 
     async def alist(self, *, path: str | None = None, tags: Iterable[str] | None = None) -> Records:
         """:meth:`list` without blocking the event loop (asyncio or trio)."""
-        return await _in_thread(partial(self.list, path=path, tags=tags))
+        return await aside(partial(self.list, path=path, tags=tags))
 
     async def adownload(self, file_id: str | None = None, dest_path: StrPath | None = None) -> str:
         """:meth:`download` without blocking the event loop (asyncio or trio)."""
-        return await _in_thread(partial(self.download, file_id, dest_path))
+        return await aside(partial(self.download, file_id, dest_path))
 
     async def aupdate(
         self,
@@ -187,11 +187,11 @@ class FilesBuilder:
         metadata: Mapping[str, Any] | None | _Unset = _UNSET,
     ) -> FileRecord:
         """:meth:`update` without blocking the event loop (asyncio or trio)."""
-        return await _in_thread(partial(self.update, file_id, description=description, tags=tags, metadata=metadata))
+        return await aside(partial(self.update, file_id, description=description, tags=tags, metadata=metadata))
 
     async def adelete(self, file_id: str | None = None) -> DeletedFile:
         """:meth:`delete` without blocking the event loop (asyncio or trio)."""
-        return await _in_thread(partial(self.delete, file_id))
+        return await aside(partial(self.delete, file_id))
 
     def _record(
         self, path: str, filename: str, description: str | None, tags: Strings, metadata: dict[str, Any] | None
@@ -251,9 +251,3 @@ def _content_type(filename: str) -> str:
     import mimetypes  # reads the system's tables at its first call
 
     return mimetypes.guess_type(filename)[0] or _UNKNOWN_CONTENT
-
-
-async def _in_thread(call: Callable[[], _T]) -> _T:
-    from anyio import to_thread
-
-    return await to_thread.run_sync(call)

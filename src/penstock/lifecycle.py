@@ -12,6 +12,7 @@ import errno
 import sys
 from typing import Any, Final, NamedTuple
 
+from penstock import limits
 from penstock._codec.times import iso, now_ns
 from penstock._codec.values import text
 from penstock._store import environment, notices
@@ -68,6 +69,8 @@ class Ending(NamedTuple):
             return cls(Status.ERROR if code else Status.DONE, "exit", code, _told(error) if code else None)
         if isinstance(error, KeyboardInterrupt):
             return cls(Status.ERROR, "aborted", 130, _told(error))
+        if not isinstance(error, Exception):  # an event loop cancels its tasks with such, also at a keyboard interrupt
+            return cls(Status.ERROR, "aborted", None, _told(error))
         return cls(Status.ERROR, "exception", None, _told(error))
 
     @classmethod
@@ -190,7 +193,7 @@ class SessionDocument:
             replace_document(self._run.session, self._seen)
 
     def end(self, ending: Ending, *, alone: bool, timeout_s: float) -> None:
-        """A writer of the run has ended; ``alone`` says that no other is left."""
+        """A writer of the run has ended; ``alone`` says that no other is left. Waits ``timeout_s`` for the document."""
 
         def change(stored: dict[str, Any]) -> dict[str, Any]:
             document = stored or dict(self._seen or {})
@@ -202,12 +205,12 @@ class SessionDocument:
                 document["finished_at"] = iso(now_ns())
             return document
 
-        self._replace(change)
+        self._replace(change, timeout_s)
 
-    def _replace(self, change: Any) -> None:
+    def _replace(self, change: Any, timeout_s: float = limits.LOCK_TIMEOUT_S) -> None:
         """Read, change and replace the document; a disk that refuses or a corrupt document is warned about."""
         try:
-            with FileLock(self._run.documents_lock):
+            with FileLock(self._run.documents_lock, timeout_s):
                 self._seen = change(read_document(self._run.session) or {})
                 replace_document(self._run.session, self._seen)
         except (OSError, DocumentError) as error:

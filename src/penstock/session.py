@@ -9,13 +9,15 @@ the journal, lines, or the writer's thread."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 
 from penstock import limits
+from penstock._engine.aside import aside
 from penstock._engine.engine import LOG, Engine
 from penstock._engine.intake import CLOSED
 from penstock._engine.places import journal_folder
@@ -37,7 +39,7 @@ from penstock.query import points
 from penstock.records import FlushLevel, Receipt, SessionStats, Status, TrackSummary
 from penstock.track import NullTrack, Track
 
-_T = TypeVar("_T")
+_LEAST_S: Final = 0.5  # session.json's ending gets this long, however little time closing has left
 _READ_WAIT_S: Final = 2.0  # reading shows what is in the journal anyway; this only lets the writer finish its files
 
 
@@ -195,10 +197,12 @@ class Session:
             engine, self._engine = self._engine, None
             if engine is None:
                 return
+            deadline_s = time.monotonic() + timeout_s
             engine.close(timeout_s)
             if not engine.intake.forked:  # nothing of the run was this child's
                 self._write_track_documents(engine)
-                self._document.end(ending, alone=not self._others())
+                left_s = max(_LEAST_S, deadline_s - time.monotonic())
+                self._document.end(ending, alone=not self._others(), timeout_s=min(left_s, limits.LOCK_TIMEOUT_S))
 
     def _others(self) -> int:
         """How many other writers of the run live; what dead ones left is recovered."""
@@ -230,11 +234,11 @@ class Session:
 
     async def aopen(self) -> Self:
         """As ``open``, on a worker thread."""
-        return await _in_thread(self.open)
+        return await aside(self.open)
 
     async def aclose(self) -> None:
         """As ``close``, on a worker thread."""
-        await _in_thread(self.close)
+        await aside(self.close)
 
     async def __aenter__(self) -> Self:
         return await self.aopen()
@@ -246,7 +250,7 @@ class Session:
 
         ending = Ending.of_error(error)
         with anyio.CancelScope(shield=True):  # a cancelled task still closes its books
-            await _in_thread(partial(self._close, ending, self.config.flush_timeout_s))
+            await aside(partial(self._close, ending, self.config.flush_timeout_s))
 
     def check_open(self) -> None:
         """Raises ClosedError unless the session is open."""
@@ -409,7 +413,7 @@ class Session:
 
     async def aflush(self, level: FlushLevel = "disk", timeout: float | None = None) -> Receipt:  # noqa: ASYNC109
         """As ``flush``, on a worker thread."""
-        return await _in_thread(partial(self.flush, level, timeout))
+        return await aside(partial(self.flush, level, timeout))
 
     def stats(self) -> SessionStats:
         """The books and the state of the engine, now. Raises ClosedError."""
@@ -424,9 +428,3 @@ class Session:
             core, engine.durability, engine.writer_id, *books[2:], ring.capacity, ring.used(),
             sum(1 for name in list(engine.intake.lanes) if name), writer.sink.open_files, str(error) if error else None,
         )  # fmt: skip
-
-
-async def _in_thread(work: Callable[[], _T]) -> _T:
-    import anyio.to_thread
-
-    return await anyio.to_thread.run_sync(work, abandon_on_cancel=False)

@@ -15,7 +15,7 @@ import threading
 from typing import Any
 
 import penstock
-from tests.faults.children import call
+from tests.faults.children import call, say
 from tests.faults.evidence import Counters
 from tests.faults.loggers import log_points, session
 
@@ -129,6 +129,14 @@ def interrupt_outside(root: str) -> None:
     log(run)
     run.flush("disk")
     raise KeyboardInterrupt
+
+
+def told_to_end(root: str) -> None:
+    """With a time limit of one second for the exit."""
+    run = session(root, exit_timeout_s=1).open()
+    log(run)
+    say("logged")
+    sys.stdin.readline()
 
 
 # -- exit hooks, teardown, daemon threads (cases 16 and 17)
@@ -269,7 +277,17 @@ async def _fails(root: str) -> None:
         raise ValueError("this is the reason")
 
 
-WAYS = {"logs": _logs, "leaves_open": _leaves_open, "closes": _closes, "fails": _fails}
+async def _waits(root: str) -> None:
+    import anyio
+
+    async with session(root) as run:
+        log(run)
+        await run.aflush("disk")
+        say("waiting")
+        await anyio.sleep_forever()
+
+
+WAYS = {"waits": _waits, "logs": _logs, "leaves_open": _leaves_open, "closes": _closes, "fails": _fails}
 
 
 def asyncio_main(root: str, way: str) -> None:

@@ -139,6 +139,23 @@ def test_a_run_closed_on_a_full_disk_is_completed_when_it_is_opened_again(
     assert diskbooks.journals(run) == []
 
 
+def test_a_flush_that_gave_up_does_not_keep_the_close_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    with monkeypatch.context() as patch:
+        FailingWrites(patch, errno.ENOSPC, first=1, times=10**9)
+        session = Session("run", "w", local_path=tmp_path, flush_timeout_s=60).open()
+        session.track("t").append(value=1.0)
+        assert not session.flush("disk", timeout=0.3).reached
+        started = time.monotonic()
+        session.close()
+        assert time.monotonic() - started < 30, "the disk refuses: there is nothing to wait 60 s for"
+    with Session("run", "w", local_path=tmp_path) as session:  # nothing of the first one is held any more
+        session.track("t").append(value=2.0)
+    assert [path.name for path in (tmp_path / "w/run/tracks/t").glob("data*")] == ["data.jsonl"]
+    assert diskbooks.data(tmp_path / "w/run", "t") == [{"value": 1.0}, {"value": 2.0}]
+
+
 @pytest.mark.parametrize("nth", range(1, 7))
 def test_bytes_whose_fsync_failed_are_never_called_durable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int

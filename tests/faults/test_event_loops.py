@@ -7,11 +7,12 @@ Nothing is lost, and nothing is on stderr but the program's own error.
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
-from tests.faults.children import ended
+from tests.faults.children import Child, ended
 from tests.faults.evidence import check_points, document, journals, log_lines, points, run_folder
 
 MAINS = ["asyncio_main", "asyncio_loop_closed", "anyio_main", "anyio_on_trio_main", "trio_main"]
@@ -48,6 +49,19 @@ def loops(folder: Path, main: str, way: str, times: int) -> None:
 @pytest.mark.parametrize("main", MAINS)
 def test_an_event_loop_as_main_loses_nothing_and_says_nothing(tmp_path: Path, main: str, way: str) -> None:
     loops(tmp_path, main, way, 1)
+
+
+@pytest.mark.parametrize("main", MAINS)
+def test_an_interrupted_event_loop_closes_the_run_as_aborted(tmp_path: Path, main: str) -> None:
+    with Child(tmp_path, "endings", main, tmp_path, "waits") as child:
+        assert child.hear() == "waiting"
+        child.send(signal.SIGINT)
+        assert child.end() == -signal.SIGINT, child.stderr()
+        assert child.stderr().rstrip().endswith("KeyboardInterrupt")
+    run = run_folder(tmp_path)
+    assert check_points(points(run, "loss"), {0: 100}, extra=0) == 100
+    assert not journals(run)
+    assert (document(run)["status"], document(run)["exit"]["reason"]) == ("error", "aborted")
 
 
 @pytest.mark.long

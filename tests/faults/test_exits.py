@@ -16,7 +16,9 @@ from typing import NamedTuple
 import pytest
 
 import penstock
-from tests.faults.children import Ended, ended
+from penstock import limits
+from penstock._store.locks import FileLock
+from tests.faults.children import Child, Ended, ended
 from tests.faults.evidence import Counters, check_points, document, journals, points, run_folder
 
 
@@ -94,6 +96,17 @@ def test_an_end_without_close_loses_nothing_and_is_told_right(tmp_path: Path, wa
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.function)
 def test_ends_without_close_lose_nothing_many_times(tmp_path: Path, way: Way) -> None:
     many_ends(tmp_path, way, 100)
+
+
+def test_an_exit_keeps_its_time_limit_while_another_process_holds_the_documents(tmp_path: Path) -> None:
+    with Child(tmp_path, "endings", "told_to_end", tmp_path) as child:
+        assert child.hear() == "logged"
+        with FileLock(run_folder(tmp_path) / ".journal" / "documents.lock"):
+            child.tell("end")
+            assert child.end(limits.LOCK_TIMEOUT_S / 2) == 0
+        assert "session.json was not brought up to date" in child.stderr()
+    assert check_points(points(run_folder(tmp_path), "loss"), {0: 100}, extra=0) == 100
+    assert document(run_folder(tmp_path))["status"] == "running"
 
 
 def quiet_ends(folder: Path, way: Way, times: int) -> None:

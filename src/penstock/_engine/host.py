@@ -180,14 +180,16 @@ class Host:
                 break
         if tick:
             writer.write(time.monotonic())
-        while writer.tickets and await self._attend(guest, writer.tickets[0]):
-            writer.tickets.popleft()
+        for ticket in list(writer.tickets):  # all of them: on a full disk a flush must not keep a close waiting
+            if await self._attend(guest, ticket):
+                with contextlib.suppress(ValueError):  # given up meanwhile
+                    writer.tickets.remove(ticket)
         if writer.sync_due(time.monotonic()) and id(guest) not in self._syncing:
             self._syncing.add(id(guest))
             tasks.start_soon(self._sync, guest)
 
     async def _attend(self, guest: Guest, ticket: Ticket) -> bool:
-        """Whether the ticket is answered; if not it stays first in line."""
+        """Whether the ticket is answered; if not it stays in line."""
         writer = guest.writer
         if not writer.settled(ticket):
             writer.write(time.monotonic())

@@ -62,8 +62,8 @@ class Ticket:
 class Turn:
     """Who drives a writer: the host's thread, or, when that does not run, whoever closes or makes room. One at a time.
 
-    Code that runs in the middle of a turn, or of waiting for one (a signal handler, a ``__del__``), must not wait for it:
-    ``mine`` tells. A thread is noted before it takes the lock, since a handler may run right after that."""
+    Code that runs in the middle of a turn, or of waiting for one (a signal handler, a ``__del__``), must not wait for
+    it: ``mine`` tells. A thread is noted before it takes the lock, since a handler may run right after that."""
 
     __slots__ = ("_inside", "_lock", "retired")
 
@@ -81,10 +81,13 @@ class Turn:
         if self.retired or self.mine():
             return False
         self._inside[threading.get_ident()] = None
-        if self._lock.acquire(timeout=_TURN_S):
-            return True
-        del self._inside[threading.get_ident()]
-        return False
+        taken = False
+        try:
+            taken = self._lock.acquire(timeout=_TURN_S)
+        finally:  # also when Ctrl-C ends the wait
+            if not taken:
+                del self._inside[threading.get_ident()]
+        return taken
 
     def give(self) -> None:
         self._lock.release()
