@@ -394,8 +394,8 @@ class Session:
         """Wait until everything appended before the call has reached ``level``; returns the books.
 
         "journal": survives this process (at once). "disk": in the line files and fsynced. "server": raises ValueError
-        here, the run has none. ``timeout`` is in seconds (default: the setting flush_timeout_s); when it passes, or
-        the disk refuses, ``receipt.reached`` is False and nothing is lost. Raises ClosedError."""
+        here, the run has none. ``timeout`` is in seconds (default: the setting flush_timeout_s); when it passes, also
+        because the disk refuses until then, ``receipt.reached`` is False and nothing is lost. Raises ClosedError."""
         self.check_open()
         if level not in ("journal", "disk", "server"):
             raise ValueError(f"unknown durability level {level!r}; one of 'journal', 'disk', 'server'")

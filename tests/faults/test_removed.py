@@ -4,6 +4,7 @@ journal kills the process, which is the documented limit of a mapping, and loses
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -162,3 +163,28 @@ def test_a_truncated_journal_kills_the_process_but_not_what_was_written(tmp_path
         session.track("t").append(value=-1.0)
     assert diskbooks.data(run, "t")[:100] == [{"value": float(place)} for place in range(100)]
     assert diskbooks.data(run, "t")[-1] == {"value": -1.0}
+
+
+def test_whoever_opens_a_run_whose_folder_was_made_again_finds_it_owned(tmp_path: Path) -> None:
+    session = opened(tmp_path)
+    track = session.track("t")
+    track.append(value=0.0)
+    session.flush("disk")
+    shutil.rmtree(tmp_path / "w/run")
+    until(lambda: track.append(value=1.0) or diskbooks.journals(tmp_path / "w/run"))
+    with opened(tmp_path) as other:
+        for _ in range(10):
+            other.track("t").append(value=2.0)
+        session.flush("disk")
+        assert other._engine is not None
+        assert not other._engine.owner
+    session.close()
+    places = [(point["value"], file.name) for file in (tmp_path / "w/run/tracks/t").glob("data*.jsonl")
+              for point in map(_data, file.read_text("utf-8").splitlines())]  # fmt: skip
+    assert {name == "data.jsonl" for value, name in places if value == 1.0} == {True}
+    assert [name == "data.jsonl" for value, name in places if value == 2.0] == [False] * 10
+
+
+def _data(line: str) -> dict[str, float]:
+    fields: dict[str, float] = json.loads(line)["data"]
+    return fields

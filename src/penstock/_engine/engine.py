@@ -14,6 +14,7 @@ Invariant: a journal file is removed only when every record that it ever held is
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -226,6 +227,8 @@ class Engine:
         return True
 
     def _replace_journal(self, old: JournalFile) -> None:
+        if self.owner and old.vanished():
+            self._lock_again()
         header = old.header._replace(writer=new_writer_id()) if self.owner else old.header
         try:
             places = journal_folder(self.folder, self.config.journal_dir)
@@ -238,6 +241,13 @@ class Engine:
             "journal again", f"{fresh.path}: a new journal was made; points survive a kill of this process again"
         )
         old.close(remove=False)
+
+    def _lock_again(self) -> None:
+        """The run's folder may be a new one, and our lock the old one's: whoever opens the run now has to see it."""
+        with contextlib.suppress(OSError):
+            self._lock.release()
+            if not self._lock.try_acquire():
+                notices.warn("removed", f"{self.folder.path} was removed, and opened by another before we saw it")
 
     def _move(self, fresh: JournalFile) -> None:
         with self.intake.moving():

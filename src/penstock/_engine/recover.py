@@ -104,7 +104,10 @@ def _recover_one(folder: RunFolder, path: Path, report: Report, *, owner: bool) 
         if salvage.header.owner and not owner:
             return report._replace(live=report.live + 1)  # its lines belong to whoever holds the run's writer lock
         report = _write(folder, salvage, report)
-        path.unlink()
+        if salvage.unreadable:
+            path.rename(path.with_suffix(".unreadable"))  # its names are damaged, not its values: kept for a person
+        else:
+            path.unlink()
         return report._replace(recovered=report.recovered + 1)
     except (JournalError, OSError) as error:
         return report._replace(refused=(*report.refused, (path, str(error))))

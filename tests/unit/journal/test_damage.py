@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import penstock
 from penstock._journal import format as fmt
 from penstock._journal import recovery
 from penstock._journal.file import JournalFile
@@ -220,3 +221,18 @@ def test_a_track_of_a_strangers_journal_never_leaves_the_run(tmp_path: Path, nam
     salvage = recovery.scan(path)
     assert salvage.blocks == {}
     assert salvage.unreadable == 1
+
+
+def test_a_journal_with_unreadable_records_is_recovered_and_kept_for_a_person(made: Any, tmp_path: Path) -> None:
+    raw, facts, _places = made
+    damaged = bytearray(raw)
+    damaged[_definition(raw, b"train/acc")] ^= 1
+    path = tmp_path / "run/.journal" / f"{WRITER.hex()}.ring"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(bytes(damaged))
+    report = penstock.recover(tmp_path / "run")
+    assert report.recovered == 1
+    assert report.unreadable == len([fact for fact in facts if fact[0] == "train/acc"])
+    assert not path.exists()
+    assert path.with_suffix(".unreadable").read_bytes() == bytes(damaged)
+    assert penstock.recover(tmp_path / "run").recovered == 0
