@@ -18,6 +18,8 @@ from collections.abc import Callable
 
 import penstock
 from penstock._engine.engine import Engine
+from penstock._engine.host import Host
+from penstock._engine.intake import Intake
 from penstock._engine.writer import Writer
 from tests.faults.children import call, say
 from tests.faults.evidence import Counters
@@ -239,6 +241,68 @@ def forks_in_a_handler(root: str, counters: str, forks: str, style: str) -> None
         if len(pids) == int(forks):
             break
     assert [end_of(pid) for pid in pids] == [0] * int(forks)
+    run.close()
+
+
+FORK_AT: dict[str, tuple[type, str]] = {
+    "an append asks for room": (Intake, "room"),
+    "an append wakes the writer": (Engine, "wake"),
+    "an append waits for room": (Intake, "_pause"),
+    "a flush wakes the writer": (Host, "wake"),
+    "a close wakes the writer": (Host, "wake"),
+}
+
+
+def fork_at(root: str, counters: str, place: str) -> None:
+    """A signal comes at a named place, and its handler forks; the child returns into what was interrupted, and ends
+    before its parent goes on."""
+    counted = Counters(counters, 2)
+    run = session(root, ring_bytes=64 << 10, flush_interval_s=0.01).open()
+    track = run.track("loss")
+    log_points(track, counted, 0, range(100))
+    run.flush("disk")
+    me, armed, forks = os.getpid(), True, 0
+
+    def handler(_number: int, _frame: object) -> None:
+        nonlocal forks
+        forks += 1
+        pid = os.fork()
+        if pid:
+            assert end_of(pid) == 0
+
+    owner, name = FORK_AT[place]
+    real = getattr(owner, name)
+
+    def interrupted(*arguments: object) -> object:
+        nonlocal armed
+        if armed and threading.current_thread() is threading.main_thread():
+            armed = False
+            signal.raise_signal(signal.SIGALRM)
+        return real(*arguments)
+
+    signal.signal(signal.SIGALRM, handler)
+    setattr(owner, name, interrupted)
+    if place.startswith("an append"):
+        for n in range(100, 200_000):
+            track.append(value=n / 2, who=0, n=n)
+            if os.getpid() != me:
+                break
+            counted.slots[0] = n + 1
+            if forks:
+                break
+    elif place.startswith("a flush"):
+        assert run.flush("disk", timeout=20).reached
+    else:
+        run.close()
+    if os.getpid() != me:
+        if not place.startswith("a close"):
+            log_points(track, counted, 1, range(POINTS))
+            assert run.flush("disk", timeout=20).reached
+        run.close()
+        os._exit(0)
+    assert forks == 1, "this place was not reached"
+    if not place.startswith("a close"):
+        log_points(track, counted, 0, range(counted.slots[0], counted.slots[0] + POINTS))
     run.close()
 
 

@@ -28,7 +28,7 @@ from tests.faults.evidence import (
     points,
     run_folder,
 )
-from tests.faults.families import ENDS, POINTS
+from tests.faults.families import ENDS, FORK_AT, POINTS
 
 
 def family(folder: Path, slots: int, function: str, *arguments: object) -> tuple[Path, Counters, str]:
@@ -111,19 +111,30 @@ def test_the_first_appends_of_a_childs_threads_begin_one_journal(tmp_path: Path)
     check_family(run, counters, 2)
 
 
-def handler_forks(folder: Path, style: str, count: int) -> None:
-    run, counters, _said = family(folder, count + 1, "forks_in_a_handler", count, style)
-    counted = counters.counted()
+def check_children_of_handlers(run: Path, counters: Counters, children: int, *, repeated: bool) -> None:
+    """Each has its own line file with its own points; where it returned into an append of its parent, this one, too."""
     assert not journals(run)
-    for name, rows in line_files(run, "loss").items():
-        if name == "data.jsonl":
-            check_points(rows, {0: counted[0]}, extra=0)
-            continue
+    files = line_files(run, "loss")
+    check_points(files.pop("data.jsonl"), {0: counters.counted()[0]}, extra=0)
+    for name, rows in files.items():
         own = [row for row in rows if row["data"]["who"]]
         (who,) = {row["data"]["who"] for row in own}
         check_points(own, {who: POINTS}, extra=0)
-        assert len(rows) - len(own) <= (style == "return"), f"{name} has points of the parent"
-    assert len(line_files(run, "loss")) == count + 1
+        assert len(rows) - len(own) <= repeated, f"{name} has points of the parent"
+    assert len(files) == children
+    assert document(run)["status"] == "done"
+
+
+def handler_forks(folder: Path, style: str, count: int) -> None:
+    run, counters, _said = family(folder, count + 1, "forks_in_a_handler", count, style)
+    check_children_of_handlers(run, counters, count, repeated=style == "return")
+
+
+@pytest.mark.parametrize("place", FORK_AT)
+def test_a_signal_handler_may_fork_where_an_operation_is_interrupted(tmp_path: Path, place: str) -> None:
+    run, counters, _said = family(tmp_path, 2, "fork_at", place)
+    closed = place.startswith("a close")
+    check_children_of_handlers(run, counters, 0 if closed else 1, repeated=place.startswith("an append"))
 
 
 @pytest.mark.parametrize("style", ["inside", "return"])

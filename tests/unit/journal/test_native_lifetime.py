@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import gc
 import inspect
+import json
 import pickle
 import resource
 import sys
@@ -177,6 +178,8 @@ def test_sessions_and_tracks_answer_as_with_the_reference(tmp_path: Path) -> Non
     look_up = session.track
     track = look_up("t")
     assert look_up("t") is session.track("t") is session.track(name="t") is track
+    assert look_up("t", description="what it is") is track
+    assert look_up("t", tags=["a"]) is track
     assert list(inspect.signature(look_up).parameters) == ["name", "description", "tags", "metadata"]
     for _ in range(3):
         track.append(1.0)
@@ -185,6 +188,8 @@ def test_sessions_and_tracks_answer_as_with_the_reference(tmp_path: Path) -> Non
             pickle.dumps(thing)
     append = track.append
     session.close()
+    stored = json.loads((session.folder_path / "tracks/t/metadata.json").read_bytes())
+    assert (stored["description"], stored["tags"]) == ("what it is", ["a"])
     for call in (lambda: append(2.0), lambda: append(new=2.0), lambda: append("text"), lambda: look_up("t"),
                  lambda: session.track("t"), lambda: track.append(2.0)):  # fmt: skip
         with pytest.raises(ClosedError):
