@@ -230,7 +230,8 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close(Ending.of_error(error), self.config.flush_timeout_s)
+        if self._open:  # else closed in the block; at the interpreter's end not even the error can be told
+            self._close(Ending.of_error(error), self.config.flush_timeout_s)
 
     async def aopen(self) -> Self:
         """As ``open``, on a worker thread."""
@@ -246,9 +247,14 @@ class Session:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if not self._open:
+            return  # closed in the block, or by the exit hook before the interpreter dropped the coroutine
+        ending = Ending.of_error(error)
+        if isinstance(error, GeneratorExit):  # the coroutine was dropped: it cannot await
+            self._close(ending, self.config.exit_timeout_s)
+            return
         import anyio
 
-        ending = Ending.of_error(error)
         with anyio.CancelScope(shield=True):  # a cancelled task still closes its books
             await aside(partial(self._close, ending, self.config.flush_timeout_s))
 

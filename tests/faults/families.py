@@ -18,8 +18,6 @@ from collections.abc import Callable
 
 import penstock
 from penstock._engine.engine import Engine
-from penstock._engine.host import Host
-from penstock._engine.intake import Intake
 from penstock._engine.writer import Writer
 from tests.faults.children import call, say
 from tests.faults.evidence import Counters
@@ -200,109 +198,6 @@ def first_appends_together(root: str, counters: str, threads: str) -> None:
         run.close()
 
     assert end_of(forked(body)) == 0
-    run.close()
-
-
-def forks_in_a_handler(root: str, counters: str, forks: str, style: str) -> None:
-    """A timer's handler forks in the middle of appends, many of which wait for room in a small ring.
-
-    "inside": the child logs in the handler and ends there. "return": it goes on with the append that was interrupted,
-    which it may store for itself (its parent does, too), and then logs.
-    """
-    counted = Counters(counters, int(forks) + 1)
-    run = session(root, ring_bytes=64 << 10, flush_interval_s=0.01).open()
-    track = run.track("loss")
-    pids: list[int] = []
-    child = 0
-
-    def handler(_number: int, _frame: object) -> None:
-        nonlocal child
-        who = len(pids) + 1
-        pid = os.fork()
-        if pid:
-            pids.append(pid)
-            if len(pids) < int(forks):
-                signal.setitimer(signal.ITIMER_REAL, 0.003)
-        elif style == "return":
-            child = who
-        else:
-            log_points(track, counted, who, range(POINTS))
-            os._exit(0)
-
-    signal.signal(signal.SIGALRM, handler)
-    log_points(track, counted, 0, range(100))
-    signal.setitimer(signal.ITIMER_REAL, 0.003)
-    for n in itertools.count(100):
-        track.append(value=n / 2, who=0, n=n)
-        if child:
-            log_points(track, counted, child, range(POINTS))
-            os._exit(0)
-        counted.slots[0] = n + 1
-        if len(pids) == int(forks):
-            break
-    assert [end_of(pid) for pid in pids] == [0] * int(forks)
-    run.close()
-
-
-FORK_AT: dict[str, tuple[type, str]] = {
-    "an append asks for room": (Intake, "room"),
-    "an append wakes the writer": (Engine, "wake"),
-    "an append waits for room": (Intake, "_pause"),
-    "a flush wakes the writer": (Host, "wake"),
-    "a close wakes the writer": (Host, "wake"),
-}
-
-
-def fork_at(root: str, counters: str, place: str) -> None:
-    """A signal comes at a named place, and its handler forks; the child returns into what was interrupted, and ends
-    before its parent goes on."""
-    counted = Counters(counters, 2)
-    run = session(root, ring_bytes=64 << 10, flush_interval_s=0.01).open()
-    track = run.track("loss")
-    log_points(track, counted, 0, range(100))
-    run.flush("disk")
-    me, armed, forks = os.getpid(), True, 0
-
-    def handler(_number: int, _frame: object) -> None:
-        nonlocal forks
-        forks += 1
-        pid = os.fork()
-        if pid:
-            assert end_of(pid) == 0
-
-    owner, name = FORK_AT[place]
-    real = getattr(owner, name)
-
-    def interrupted(*arguments: object) -> object:
-        nonlocal armed
-        if armed and threading.current_thread() is threading.main_thread():
-            armed = False
-            signal.raise_signal(signal.SIGALRM)
-        return real(*arguments)
-
-    signal.signal(signal.SIGALRM, handler)
-    setattr(owner, name, interrupted)
-    if place.startswith("an append"):
-        for n in range(100, 200_000):
-            track.append(value=n / 2, who=0, n=n)
-            if os.getpid() != me:
-                break
-            counted.slots[0] = n + 1
-            if forks:
-                break
-    elif place.startswith("a flush"):
-        assert run.flush("disk", timeout=20).reached
-    else:
-        run.close()
-    if os.getpid() != me:
-        if not place.startswith("a close"):
-            log_points(track, counted, 1, range(POINTS))
-            assert run.flush("disk", timeout=20).reached
-        run.close()
-        os._exit(0)
-    assert forks == 1, "this place was not reached"
-    if not place.startswith("a close"):
-        log_points(track, counted, 0, range(counted.slots[0], counted.slots[0] + POINTS))
     run.close()
 
 

@@ -28,14 +28,17 @@ from tests.faults.evidence import (
     points,
     run_folder,
 )
-from tests.faults.families import ENDS, FORK_AT, POINTS
+from tests.faults.families import ENDS, POINTS
+from tests.faults.handlerforks import FORK_AT
 
 
-def family(folder: Path, slots: int, function: str, *arguments: object) -> tuple[Path, Counters, str]:
+def family(
+    folder: Path, slots: int, function: str, *arguments: object, module: str = "families"
+) -> tuple[Path, Counters, str]:
     """Run a family to its end; returns its run, what was counted, and what it said."""
     root, file = folder / "runs", folder / "counters"
     counters = Counters(file, slots)
-    child = ended(folder, "families", function, root, file, *arguments)
+    child = ended(folder, module, function, root, file, *arguments)
     assert child.status == 0, child.stderr
     assert not [line for line in child.stderr.splitlines() if "recovered from its journal" not in line], child.stderr
     return run_folder(root), counters, child.stdout
@@ -126,13 +129,13 @@ def check_children_of_handlers(run: Path, counters: Counters, children: int, *, 
 
 
 def handler_forks(folder: Path, style: str, count: int) -> None:
-    run, counters, _said = family(folder, count + 1, "forks_in_a_handler", count, style)
+    run, counters, _said = family(folder, count + 1, "by_timer", count, style, module="handlerforks")
     check_children_of_handlers(run, counters, count, repeated=style == "return")
 
 
 @pytest.mark.parametrize("place", FORK_AT)
 def test_a_signal_handler_may_fork_where_an_operation_is_interrupted(tmp_path: Path, place: str) -> None:
-    run, counters, _said = family(tmp_path, 2, "fork_at", place)
+    run, counters, _said = family(tmp_path, 2, "at_place", place, module="handlerforks")
     closed = place.startswith("a close")
     check_children_of_handlers(run, counters, 0 if closed else 1, repeated=place.startswith("an append"))
 

@@ -196,10 +196,10 @@ def test_an_unexpected_error_of_one_writer_leaves_the_others_alone(
     engine = broken._engine
     assert engine is not None
 
-    def fail(*_args: object) -> bytes:
+    def fail(*_args: object) -> bool:
         raise ZeroDivisionError("made by the test")
 
-    engine.writer._encode = fail  # type: ignore[method-assign]
+    engine.writer._take = fail  # type: ignore[method-assign]
     broken.track("t").append(1.0)
     whole.track("t").append(1.0)
     assert whole.flush(timeout=WAIT_S).reached

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.journal.cores import CORES, NEEDS_C, Desk, bits, facts, masked, starts
+from tests.unit.journal.cores import CORES, NEEDS_C, Desk, bits, core, facts, masked, starts
 from tests.unit.journal.rings import drained
 
 pytestmark = NEEDS_C
@@ -132,6 +132,17 @@ def test_the_same_calls_with_fields_in_one_order_leave_the_same_bytes(steps: lis
     assert desks[0].journal.export() == desks[1].journal.export(), "the same names got the same numbers"
 
 
+@pytest.mark.parametrize("value", ODD, ids=lambda value: type(value).__name__)
+def test_every_odd_value_is_stored_or_refused_alike_once_the_append_is_compiled(value: object) -> None:
+    desks = [Desk(name) for name in CORES]
+    found = []
+    for desk in desks:
+        calls: list[Any] = [([0.5], {}), ([value], {}), ([0.5], {"a": value})]
+        outcomes = [outcome(desk, "t", *call) for call in calls]
+        found.append((outcomes, facts(desk, drained(desk.ring))))
+    assert found[0] == found[1]
+
+
 @given(st.lists(st.sampled_from([1, 2, 5, 16]), max_size=300), st.integers(0, 7))
 @settings(max_examples=60)
 def test_rings_wrap_and_fill_at_the_same_places(widths: list[int], drain_each: int) -> None:
@@ -162,12 +173,15 @@ def test_any_number_of_fields_is_stored(width: int, positional: bool) -> None:
 
 def test_one_call_site_may_give_its_value_by_position_or_not() -> None:
     """Calls of one function with equal keywords share one tuple of them, by whose identity the core finds the names."""
-    desks = [Desk(core) for core in CORES]
+    desks = [Desk(name) for name in CORES]
     for desk in desks:
-        for _ in range(3):
-            desk.append("t", 0.5, step=1)
-            desk.append("t", step=1)
-            desk.append("t", 0.25)
+        desk.append("t", 0.0)
+        drained(desk.ring)
+        with core(desk.core):
+            for _ in range(3):
+                desk.track("t").append(0.5, step=1)
+                desk.track("t").append(step=1)
+                desk.track("t").append(0.25)
     mine, theirs = [facts(desk, drained(desk.ring)) for desk in desks]
     assert mine == theirs
     assert [set(fact[3]) for fact in mine] == [{"value", "step"}, {"step"}, {"value"}] * 3
