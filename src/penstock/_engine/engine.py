@@ -302,8 +302,10 @@ class Engine:
             self._say_left()
             return False  # the host still works on it: whatever it does not finish is recovered later
         host().remove(self)
-        self.writer.sink.close()
-        if not complete:
+        if complete:
+            self.writer.sink.close()
+        else:
+            self.writer.sink.abandon()  # its thread may have been frozen in the middle of a drain
             self._say_left()
         self.intake.ring.detach()
         for journal in (self.intake.journal, *(kept for kept, _position in self._retired)):
