@@ -49,7 +49,7 @@ sanitize: $(DEV) ## the ring's tests on a C core with AddressSanitizer and Undef
 	  -fno-sanitize-recover=all -I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') \
 	  src/penstock/_journal/_ring.cpp -o $(SANITIZED)/penstock/_journal/_ring.abi3.so
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
-	  ASAN_OPTIONS=detect_leaks=0:handle_segv=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc PENSTOCK_CORE=c \
+	  ASAN_OPTIONS=detect_leaks=0:handle_segv=0:quarantine_size_mb=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc PENSTOCK_CORE=c \
 	  PYTHONPATH=$(CURDIR)/$(SANITIZED) $(BIN)/python -m pytest tests/unit/journal tests/unit/engine/test_fastdrain.py $(ARGS)
 
 clean: ## remove the virtual environment and what tools left behind
