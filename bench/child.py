@@ -38,7 +38,9 @@ def run_code(code: str) -> str:
 
 def _run(command: list[str], what: str) -> str:
     paths = [os.environ.get("PYTHONPATH", ""), str(REPOSITORY / "src"), str(REPOSITORY)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_") or name == "PENSTOCK_CORE"
+    }
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # users import bytecode; without it an import is a compilation
     environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     try:
