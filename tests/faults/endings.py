@@ -6,7 +6,6 @@ as logger 0, 100 points except where they say otherwise.
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import gc
 import itertools
@@ -245,80 +244,6 @@ def dropped_unclosed(root: str) -> None:
     """Nobody holds the session any more, long before the end."""
     log(session(root).open())
     gc.collect()
-
-
-# -- event loops (case 15)
-
-
-async def _logs(root: str) -> None:
-    async with session(root) as run:
-        for n in range(100):
-            await run.track("loss").aappend(value=n / 2, who=0, n=n)
-        await run.alog("saved", wait="disk")
-        assert (await run.aflush("disk")).reached
-
-
-async def _leaves_open(root: str) -> None:
-    run = await session(root).aopen()
-    log(run)
-    await run.alog({"val/acc": 0.5}, step=1)
-
-
-async def _closes(root: str) -> None:
-    run = await session(root).aopen()
-    log(run)
-    await run.aclose()
-    await run.aclose()
-
-
-async def _fails(root: str) -> None:
-    async with session(root) as run:
-        log(run)
-        raise ValueError("this is the reason")
-
-
-async def _waits(root: str) -> None:
-    import anyio
-
-    async with session(root) as run:
-        log(run)
-        await run.aflush("disk")
-        say("waiting")
-        await anyio.sleep_forever()
-
-
-WAYS = {"waits": _waits, "logs": _logs, "leaves_open": _leaves_open, "closes": _closes, "fails": _fails}
-
-
-def asyncio_main(root: str, way: str) -> None:
-    asyncio.run(WAYS[way](root))
-
-
-def asyncio_loop_closed(root: str, way: str) -> None:
-    """A loop that is closed by hand before the interpreter ends."""
-    loop = asyncio.new_event_loop()
-    try:
-        loop.run_until_complete(WAYS[way](root))
-    finally:
-        loop.close()
-
-
-def anyio_main(root: str, way: str) -> None:
-    import anyio
-
-    anyio.run(WAYS[way], root)
-
-
-def anyio_on_trio_main(root: str, way: str) -> None:
-    import anyio
-
-    anyio.run(WAYS[way], root, backend="trio")
-
-
-def trio_main(root: str, way: str) -> None:
-    import trio
-
-    trio.run(WAYS[way], root)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 asyncio.run, a loop closed by hand, anyio on both backends and plain trio, each leaving the session in four ways: a with
 block with awaited appends, no close at all (the loop is closed before the interpreter ends), two closes, an error.
-Nothing is lost, and nothing is on stderr but the program's own error.
+Nothing is lost, and nothing is on stderr but the program's own error. Loops that are interrupted, and coroutines that
+are dropped, leave no thread behind that hangs the exit.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ WAYS = {
 def loops(folder: Path, main: str, way: str, times: int) -> None:
     for turn in range(times):
         root = folder / str(turn)
-        child = ended(folder, "endings", main, root, way)
+        child = ended(folder, "eventloops", main, root, way)
         assert child.status == (1 if way == "fails" else 0), child.stderr
         if way == "fails":
             assert child.stderr.count("Traceback") == 1, child.stderr
@@ -53,11 +54,20 @@ def test_an_event_loop_as_main_loses_nothing_and_says_nothing(tmp_path: Path, ma
 
 @pytest.mark.parametrize("main", MAINS)
 def test_an_interrupted_event_loop_closes_the_run_as_aborted(tmp_path: Path, main: str) -> None:
-    with Child(tmp_path, "endings", main, tmp_path, "waits") as child:
+    with Child(tmp_path, "eventloops", main, tmp_path, "waits") as child:
         assert child.hear() == "waiting"
         child.send(signal.SIGINT)
         assert child.end() == -signal.SIGINT, child.stderr()
         assert child.stderr().rstrip().endswith("KeyboardInterrupt")
+    run = run_folder(tmp_path)
+    assert check_points(points(run, "loss"), {0: 100}, extra=0) == 100
+    assert not journals(run)
+    assert (document(run)["status"], document(run)["exit"]["reason"]) == ("error", "aborted")
+
+
+def test_a_coroutine_that_is_dropped_closes_its_run(tmp_path: Path) -> None:
+    child = ended(tmp_path, "eventloops", "dropped", tmp_path, "")
+    assert (child.status, child.stderr) == (0, "")
     run = run_folder(tmp_path)
     assert check_points(points(run, "loss"), {0: 100}, extra=0) == 100
     assert not journals(run)
