@@ -83,7 +83,6 @@ _BY_CORE: Final = {
         Target("throughput", "ceiling_ratio", "points to durable lines", 0.3, "x the JSONL ceiling", at_most=False),
     ),
     "c": (
-        Target("hot_path", "append_ratio_1", "append, 1 field, kept handle", 0.8, "x the empty method"),
         Target("hot_path", "append_ratio_2", "append, 2 fields, kept handle", 0.8, "x the empty method"),
         Target("hot_path", "track_ratio_2", "append, 2 fields, session.track()", 1.5, "x the empty method"),
         Target("hot_path", "append_ratio_8", "append, 8 fields, kept handle", 1.2, "x the empty method"),
