@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -15,6 +16,11 @@ LONG_TIMEOUT_S = 1200.0  # of a test marked `long` that names no limit of its ow
 # A busy machine must not fail a test: the time limit is on the whole test, not on single examples.
 settings.register_profile("penstock", deadline=None)
 settings.load_profile("penstock")
+
+
+# A shell starts background jobs with SIGINT ignored; programs that we start would inherit that, deaf to Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
