@@ -18,9 +18,15 @@ settings.register_profile("penstock", deadline=None)
 settings.load_profile("penstock")
 
 
-# A shell starts background jobs with SIGINT ignored; programs that we start would inherit that, deaf to Ctrl-C.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell starts background jobs with SIGINT and SIGQUIT ignored, nohup with SIGHUP; programs that we start would inherit
+# that, and be deaf to what the tests send them.
+for _number, _usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 
 def pytest_report_header() -> str:
