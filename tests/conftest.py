@@ -18,8 +18,8 @@ settings.register_profile("penstock", deadline=None)
 settings.load_profile("penstock")
 
 
-# A shell starts background jobs with SIGINT and SIGQUIT ignored, nohup with SIGHUP; programs that we start would inherit
-# that, and be deaf to what the tests send them.
+# A shell starts background jobs with SIGINT and SIGQUIT ignored, nohup with SIGHUP; programs that we start would
+# inherit that, and be deaf to what the tests send them.
 for _number, _usual in (
     (signal.SIGINT, signal.default_int_handler),
     (signal.SIGQUIT, signal.SIG_DFL),
