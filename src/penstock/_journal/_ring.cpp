@@ -36,6 +36,13 @@
 
 namespace {
 
+// Not the macro Py_RETURN_NONE: in the headers of CPython 3.12 and later it takes None for immortal, which it is not in 3.11, where the
+// limited API lets the same build run.
+inline PyObject *none() {
+    Py_INCREF(Py_None);
+    return Py_None;
+}
+
 template <class T> inline PyObject *object(T *thing) { return reinterpret_cast<PyObject *>(thing); }
 template <class T> inline void drop(T *&place) {  // Py_CLEAR for the structs of this file
     T *old = place;
@@ -505,7 +512,7 @@ PyObject *lane_otherwise(Lane *self, PyObject *const *args, Py_ssize_t positiona
         Py_DECREF(fields);
         if (!done) return nullptr;
         Py_DECREF(done);
-        Py_RETURN_NONE;
+        return none();
     }
 failed:
     Py_DECREF(fields);
@@ -604,14 +611,14 @@ PyObject *lane_append(PyObject *op, PyObject *const *args, Py_ssize_t positional
             __atomic_store_n(reinterpret_cast<uint64_t *>(record + size - kCommitBytes), uint64_t(kDone) << 32 | check, __ATOMIC_RELEASE);
             self->counter->value++;
             state->offset = end;
-            Py_RETURN_NONE;
+            return none();
         }
         PyObject *answer = PyObject_CallFunction(self->room, "n", Py_ssize_t(size));
         if (!answer) return nullptr;
         int again = PyObject_IsTrue(answer);
         Py_DECREF(answer);
         if (again < 0) return nullptr;
-        if (!again) Py_RETURN_NONE;  // dropped, and counted
+        if (!again) return none();  // dropped, and counted
     }
 }
 
@@ -917,7 +924,7 @@ PyObject *drainer_define(PyObject *op, PyObject *args) {
     } catch (...) {
         return PyErr_NoMemory();
     }
-    Py_RETURN_NONE;
+    return none();
 }
 
 PyObject *drainer_attach(PyObject *op, PyObject *args) {
@@ -933,7 +940,7 @@ PyObject *drainer_attach(PyObject *op, PyObject *args) {
     } catch (...) {
         return PyErr_NoMemory();
     }
-    Py_RETURN_NONE;
+    return none();
 }
 
 // Builds [(track, points, bytes written, points left, bytes left, errno)].
@@ -1006,7 +1013,7 @@ PyObject *zero(PyObject *, PyObject *args) {
     }
     PyBuffer_Release(&view);
     if (!good) return nullptr;
-    Py_RETURN_NONE;
+    return none();
 }
 
 // Maps the pages of [start, stop) for writing before a producer meets them: a first store costs it 3 us on ext4. Adds nothing to
@@ -1028,7 +1035,7 @@ PyObject *populate(PyObject *, PyObject *args) {
     }
     PyBuffer_Release(&view);
     if (!good) return nullptr;
-    Py_RETURN_NONE;
+    return none();
 }
 
 PyMethodDef drainer_methods[] = {
